@@ -1,0 +1,73 @@
+{#- Casts that give null, never an error, and never a value that the text does not say:
+    DuckDB alone would read 'infinity' as a date, '0x10' as 16, round '12.5' to 13 and drop the
+    offset of '10:00+02:00'. So each type has a grammar, and only text that fits it is cast. -#}
+
+
+{% macro try_cast(text, type) %}
+    {{- return(adapter.dispatch('try_cast')(text, type)) -}}
+{% endmacro %}
+
+{% macro duckdb__try_cast(text, type) -%}
+    try_cast({{ text }} as {{ type }})
+{%- endmacro %}
+
+
+{% macro grammar(type) %}
+    {#- The regular expression of a contract's type; none for text. -#}
+    {%- set day = '[0-9]{4}-[0-9]{2}-[0-9]{2}' -%}
+    {%- if type.name in ['integer', 'bigint'] -%}
+        {{ return('[+-]?[0-9]+([.]0*)?') }}
+    {%- elif type.name == 'decimal' -%}
+        {%- set scale = type.scale -%}
+        {{ return('[+-]?([0-9]+([.][0-9]{0,' ~ scale ~ '}0*)?|[.][0-9]{1,' ~ scale ~ '}0*)') }}
+    {%- elif type.name == 'date' -%}
+        {{ return(day) }}
+    {%- elif type.name == 'timestamp' -%}
+        {{ return(
+            day ~ '([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?'
+            ~ '(Z|[+-][0-9]{2}:?[0-9]{2})?)?'
+        ) }}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro type_of(type) %}
+    {#- The engine's name of a contract's type. -#}
+    {%- if type.name == 'decimal' -%}
+        {{ return('decimal(' ~ type.precision ~ ',' ~ type.scale ~ ')') }}
+    {%- elif type.name == 'text' -%}
+        {{ return('string') }}
+    {%- endif -%}
+    {{ return(type.name) }}
+{% endmacro %}
+
+
+{% macro read_value(text, type) %}
+    {#- A cell of clean text as its type, null when the text is not exactly that. -#}
+    {%- if type.name == 'text' -%}
+        {{ return(text) }}
+    {%- elif type.name == 'timestamp' -%}
+        {{ return(read_timestamp(text, grammar(type))) }}
+    {%- endif -%}
+    {{ return(
+        'case when ' ~ full_match(text, grammar(type)) ~ ' then '
+        ~ try_cast(text, type_of(type)) ~ ' end'
+    ) }}
+{% endmacro %}
+
+
+{% macro read_timestamp(text, pattern) %}
+    {{- return(adapter.dispatch('read_timestamp')(text, pattern)) -}}
+{% endmacro %}
+
+{#- As UTC. A date alone is the start of that business day, so that its day stays its day in
+    every time zone. -#}
+{% macro duckdb__read_timestamp(text, pattern) -%}
+    case
+        when not {{ full_match(text, pattern) }} then null
+        when length({{ text }}) = 10 then {{ business_day_start(try_cast(text, 'date')) }}
+        when {{ full_match(text, '.*[+-][0-9]{2}:?[0-9]{2}') }} and {{ text }} like '%:%'
+            then timezone('UTC', try_cast({{ text }} as timestamptz))
+        else try_cast(rtrim({{ text }}, 'Z') as timestamp)
+    end
+{%- endmacro %}

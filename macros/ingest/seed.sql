@@ -1,0 +1,259 @@
+{#- Seeds load as text through DuckDB's CSV reader. dbt's default parses each file in Python, some
+    40 times slower, and guesses types; here typing happens in base_<feed>, by the contract.
+
+    A seed is the sample (or reference) input of one feed, so its header must name each column
+    of the contract, in any order and case, by name or alias. Columns that the contract does not
+    know are kept in the table and reported. One column is added: _line_number, the line of the
+    file on which the row starts.
+
+    The file is read beside the old table, which is replaced only when all of it was read. -#}
+
+
+{% materialization seed, adapter='duckdb' %}
+
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set old_relation = adapter.get_relation(
+        database=this.database, schema=this.schema, identifier=this.identifier
+    ) -%}
+    {%- set new_relation = make_intermediate_relation(target_relation) -%}
+    {%- set backup_relation = make_backup_relation(target_relation, 'table') -%}
+    {%- set path = adapter.get_seed_file_path(model) -%}
+
+    {%- if old_relation is not none and old_relation.is_view -%}
+        {%- do exceptions.raise_compiler_error(
+            old_relation.render() ~ ' is a view; drop it, then seed again'
+        ) -%}
+    {%- endif -%}
+    {%- if config.get('column_types') -%}
+        {%- do exceptions.raise_compiler_error(
+            model.original_file_path ~ ': column_types has no effect, seeds load as text; '
+            ~ 'give the type in the contract of the feed'
+        ) -%}
+    {%- endif -%}
+
+    {%- set header = read_seed_header(path) -%}
+    {%- do drop_relation_if_exists(load_cached_relation(new_relation)) -%}
+    {%- do drop_relation_if_exists(load_cached_relation(backup_relation)) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {#- The count comes back with the statement, for dbt's own log line. -#}
+    {%- call statement('main') -%}
+        {{ create_seed_table(new_relation, path, header) }}
+    {%- endcall -%}
+    {%- do refuse_broken_lines(path) -%}
+    {%- do number_lines_of_irregular_file(new_relation, path, header) -%}
+
+    {%- if old_relation is not none -%}
+        {%- do adapter.rename_relation(old_relation, backup_relation) -%}
+    {%- endif -%}
+    {%- do adapter.rename_relation(new_relation, target_relation) -%}
+
+    {%- set preview -%}
+        select * exclude (_line_number) from {{ target_relation }} order by _line_number limit 10
+    {%- endset -%}
+    {%- do store_result('agate_table', response='OK', agate_table=run_query(preview)) -%}
+
+    {%- do apply_grants(target_relation, config.get('grants'), should_revoke=false) -%}
+    {%- do persist_docs(target_relation, model) -%}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {%- do drop_relation_if_exists(backup_relation) -%}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_relation]}) }}
+
+{% endmaterialization %}
+
+
+{% macro read_seed_header(path) %}
+    {#- What the first line of a seed's file says, checked against the contract of its feed.
+
+        Returns {delimiter, has_header, columns}: the table's columns in the file's order, the
+        contract's names for those it knows. Raises a compiler error that names the column. -#}
+    {%- set contract = feed_contract(model.name) -%}
+    {%- set first_line = read_first_line(path) -%}
+    {%- set where = model.original_file_path -%}
+    {%- if first_line is none -%}
+        {%- do exceptions.raise_compiler_error(where ~ ': the file is empty; it needs a header line') -%}
+    {%- endif -%}
+
+    {%- set canonical = {} -%}
+    {%- for column in contract.columns -%}
+        {%- for name in [column.name] + column.aliases -%}
+            {%- do canonical.update({name | lower: column.name}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+
+    {#- The delimiter is the one that finds most columns of the contract. -#}
+    {%- set best = namespace(delimiter=',', names=[], known=-1) -%}
+    {%- for delimiter in ([config.get('delimiter')] if config.get('delimiter') else [',', ';', '\t']) -%}
+        {%- set names = [] -%}
+        {%- for cell in first_line.split(delimiter) -%}
+            {%- set name = cell | trim -%}
+            {%- set name = name[1:-1] | trim if name[:1] in ['"', "'"] and name[:1] == name[-1:] else name -%}
+            {%- do names.append(canonical.get(name | lower, name | lower)) -%}
+        {%- endfor -%}
+        {%- set known = names | select('in', canonical.values()) | list | length -%}
+        {%- if known > best.known or (known == best.known and names | length > best.names | length) -%}
+            {%- set best.delimiter, best.names, best.known = delimiter, names, known -%}
+        {%- endif -%}
+    {%- endfor -%}
+
+    {%- set wanted = contract.columns | map(attribute='name') | list -%}
+    {%- if contract.headerless and best.known == 0 and best.names | length == wanted | length -%}
+        {{ return({'delimiter': best.delimiter, 'has_header': false, 'columns': wanted}) }}
+    {%- endif -%}
+
+    {%- set missing = wanted | reject('in', best.names) | list -%}
+    {%- if missing -%}
+        {%- do exceptions.raise_compiler_error(
+            where ~ ': missing column ' ~ missing | join(', ') ~ '; the header says '
+            ~ best.names | join(', ') ~ '. Add it to the header; its cells may be empty unless '
+            ~ 'the contract of feed ' ~ model.name ~ ' requires them'
+        ) -%}
+    {%- endif -%}
+    {%- for name in best.names -%}
+        {%- if best.names.count(name) > 1 -%}
+            {%- do exceptions.raise_compiler_error(
+                where ~ ': duplicated column ' ~ name ~ ' in the header; keep one of them'
+            ) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set extra = best.names | reject('in', wanted) | list -%}
+    {%- if extra -%}
+        {%- do exceptions.warn(
+            where ~ ': ignored column ' ~ extra | join(', ')
+            ~ ', which the contract of feed ' ~ model.name ~ ' does not know'
+        ) -%}
+    {%- endif -%}
+    {{ return({'delimiter': best.delimiter, 'has_header': true, 'columns': best.names}) }}
+{% endmacro %}
+
+
+{% macro read_first_line(path) %}
+    {%- set sql -%}
+        select line
+        from read_csv(
+            {{ text_literals([path]) }}, columns = {'line': 'varchar'}, auto_detect = false,
+            header = false, delim = '\x00', quote = '', escape = '', strict_mode = false,
+            ignore_errors = true, null_padding = true
+        )
+        limit 1
+    {%- endset -%}
+    {%- set rows = run_query(sql).rows -%}
+    {{ return(rows[0][0] if rows else none) }}
+{% endmacro %}
+
+
+{% macro create_seed_table(relation, path, header) %}
+    create table {{ relation }} as
+    select
+        *,
+        row_number() over () + {{ 1 if header.has_header else 0 }} as _line_number
+    from read_csv(
+        {{ text_literals([path]) }},
+        columns = {
+            {%- for column in header.columns %}{{ text_literals([column]) }}: 'varchar'
+            {{- ', ' if not loop.last }}{% endfor -%}
+        },
+        auto_detect = false,
+        header = {{ header.has_header }},
+        delim = {{ text_literals([header.delimiter]) }},
+        quote = '"',
+        escape = '"',
+        store_rejects = true,
+        rejects_table = {{ text_literals([rejects_table()]) }},
+        rejects_scan = {{ text_literals([rejects_table() ~ '_scan']) }}
+    )
+{% endmacro %}
+
+
+{% macro rejects_table() %}
+    {#- Temporary tables of the connection; a name each, since seeds load side by side. -#}
+    {{ return('_broken_lines_of_' ~ model.name) }}
+{% endmacro %}
+
+
+{% macro refuse_broken_lines(path) %}
+    {#- A line that is not CSV, or not UTF-8, would be a lost row: the whole file is refused. -#}
+    {%- set found = run_query(
+        'select line, error_type, csv_line, count(*) over () as broken_lines from '
+        ~ rejects_table() ~ ' order by line limit 1'
+    ).rows -%}
+    {%- do run_query('drop table if exists ' ~ rejects_table()) -%}
+    {%- do run_query('drop table if exists ' ~ rejects_table() ~ '_scan') -%}
+    {%- for row in found -%}
+        {%- set text = (row[2] or '').split('\n')[0] -%}
+        {%- do exceptions.raise_compiler_error(
+            model.original_file_path ~ ': line ' ~ row[0] ~ ' ' ~ {
+                'TOO MANY COLUMNS': 'has too many fields',
+                'MISSING COLUMNS': 'has too few fields',
+                'UNQUOTED VALUE': 'has a quote that is not closed or not doubled',
+                'INVALID ENCODING': 'is not UTF-8; save the file as UTF-8',
+                'LINE SIZE OVER MAXIMUM': 'is longer than 2 MB',
+            }.get(row[1], row[1] | lower)
+            ~ ' (' ~ row[3] ~ ' broken in all): ' ~ text[:80] ~ '. Mend the file; nothing of it was loaded'
+        ) -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{% macro number_lines_of_irregular_file(relation, path, header) %}
+    {#- Rows and lines part ways where the file has blank lines or line ends inside quotes. There, a
+        line starts a row when the quotes before it are balanced and it is not blank. -#}
+    {%- set header_lines = 1 if header.has_header else 0 -%}
+    {%- set file = 'read_text(' ~ text_literals([path]) ~ ')' -%}
+    {%- set counts = run_query(
+        "select (select count(*) from " ~ relation ~ ") as rows_read,"
+        ~ " length(content) - length(replace(content, chr(10), '')) + 1 as lines"
+        ~ " from (select rtrim(content, chr(10) || chr(13)) as content from " ~ file ~ ")"
+    ).rows[0] -%}
+    {%- if counts[1] != counts[0] + header_lines -%}
+        {%- set row_starts -%}
+            with
+
+            lines as (
+
+                select
+                    unnest(string_split(content, chr(10))) as line,
+                    generate_subscripts(string_split(content, chr(10)), 1) as line_number
+                from {{ file }}
+
+            ),
+
+            quoted as (
+
+                select
+                    line,
+                    line_number,
+                    coalesce(sum(length(line) - length(replace(line, '"', ''))) over (
+                        order by line_number rows between unbounded preceding and 1 preceding
+                    ), 0) % 2 as is_inside_quotes
+                from lines
+
+            )
+
+            select
+                line_number,
+                row_number() over (order by line_number) as position
+            from quoted
+            where is_inside_quotes = 0 and rtrim(line, chr(13)) <> ''
+        {%- endset -%}
+        {%- set found = run_query('select count(*) from (' ~ row_starts ~ ')').rows[0][0] -%}
+        {%- if found != counts[0] + header_lines -%}
+            {%- do exceptions.raise_compiler_error(
+                model.original_file_path ~ ': the line of each row cannot be told, since the file has '
+                ~ 'blank lines or line breaks in fields, and quotes in fields without quotes. '
+                ~ 'Remove the blank lines, or quote the fields that hold a quote'
+            ) -%}
+        {%- endif -%}
+        {%- do run_query(
+            'update ' ~ relation ~ ' as seed set _line_number = row_starts.line_number'
+            ~ ' from (' ~ row_starts ~ ') as row_starts'
+            ~ ' where row_starts.position = seed._line_number'
+        ) -%}
+    {%- endif -%}
+{% endmacro %}

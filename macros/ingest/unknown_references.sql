@@ -1,0 +1,43 @@
+{% macro unknown_references() %}
+    {#- For each `references` of the contracts: how many accepted rows name a member that the other
+        feed does not have. A missing reference is not an unknown one.
+
+        Columns: feed, reference (the column), referenced_feed, rows. -#}
+    {%- for feed in feed_names() -%}{%- do ref('base_' ~ feed) -%}{%- endfor -%}
+    {%- if not execute -%}{{ return('') }}{%- endif -%}
+
+    {%- set queries = [] -%}
+    {%- for feed in feed_names() -%}
+        {%- for column in feed_contract(feed).columns if column.references -%}
+            {%- do queries.append(unknown_reference(feed, column)) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ queries | join('\nunion all\n') }}
+{% endmacro %}
+
+
+{% macro unknown_reference(feed, column) %}
+    {%- set target = column.references -%}
+    {%- set where = 'contract of feed ' ~ feed ~ ', column ' ~ column.name ~ ', references' -%}
+    {%- do check_contract_keys(where, target, ['feed', 'column']) -%}
+    {%- set target_columns = feed_contract(target.feed).columns | map(attribute='name') | list -%}
+    {%- if target.column not in target_columns -%}
+        {%- do exceptions.raise_compiler_error(
+            where ~ ': feed ' ~ target.feed ~ ' has no column ' ~ target.column
+        ) -%}
+    {%- endif -%}
+select
+    '{{ feed }}' as feed,
+    '{{ column.name }}' as reference,
+    '{{ target.feed }}' as referenced_feed,
+    count(*) as unknown_rows
+from {{ ref('base_' ~ feed) }} as referring
+where
+    referring._reasons is null
+    and referring.{{ column.name }} is not null
+    and not exists (
+        select 1
+        from {{ ref('base_' ~ target.feed) }} as referred
+        where referred._reasons is null and referred.{{ target.column }} = referring.{{ column.name }}
+    )
+{%- endmacro %}

@@ -1,0 +1,27 @@
+-- Departments.
+-- Grain: one row per department.
+with
+
+accepted as (
+
+    select * from {{ ref('base_departments') }}
+    where _reasons is null
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        id as department_id,
+
+        ---------- texts
+        department,
+
+        ---------- origin
+        _file as source_file
+    from accepted
+
+)
+
+select * from renamed

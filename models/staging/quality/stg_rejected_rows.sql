@@ -1,0 +1,13 @@
+-- Rows of all feeds that do not keep their contract, with every reason.
+-- Grain: one row per rejected input row.
+{% for feed in feed_names() %}
+select
+    '{{ feed }}' as feed,
+    _file as file,
+    _line_number as line_number,
+    _reasons as reasons,
+    _record as record
+from {{ ref('base_' ~ feed) }}
+where _reasons is not null
+{{ 'union all' if not loop.last }}
+{% endfor %}

@@ -1,0 +1,5 @@
+-- Every row of products as it came, cast by the contract, with the reasons for which it is rejected.
+-- Grain: one row per input row.
+{{ config(materialized='table') }}
+
+{{ base_feed(source('landing', 'products'), ref('products')) }}

@@ -1,0 +1,32 @@
+-- The shop's catalogue.
+-- Grain: one row per product.
+with
+
+accepted as (
+
+    select * from {{ ref('base_products') }}
+    where _reasons is null
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        product_id,
+
+        ---------- texts
+        name,
+        category,
+
+        ---------- numbers
+        price,
+        inventory_count,
+
+        ---------- origin
+        _file as source_file
+    from accepted
+
+)
+
+select * from renamed
