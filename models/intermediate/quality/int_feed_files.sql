@@ -1,0 +1,60 @@
+-- Each file's rows by what became of them: accepted as counted in staging, rejected as kept.
+-- Grain: one row per feed and file that gave rows.
+with
+
+input_files as (
+
+    select * from {{ ref('stg_input_files') }}
+
+),
+
+rejected_rows as (
+
+    select * from {{ ref('stg_rejected_rows') }}
+
+),
+
+accepted_files as (
+    {% for feed in feed_names() %}
+    select
+        '{{ feed }}' as feed,
+        source_file as file,
+        count(*) as rows_accepted
+    from {{ ref('stg_' ~ feed) }}
+    group by source_file
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+),
+
+rejected_files as (
+
+    select
+        feed,
+        file,
+        count(*) as rows_rejected
+    from rejected_rows
+    group by feed, file
+
+),
+
+joined as (
+
+    select
+        input_files.feed,
+        input_files.file,
+        input_files.rows_read,
+        coalesce(accepted_files.rows_accepted, 0) as rows_accepted,
+        coalesce(rejected_files.rows_rejected, 0) as rows_rejected,
+        input_files.first_date,
+        input_files.last_date,
+        input_files.loaded_at
+    from input_files
+    left join accepted_files
+        on input_files.feed = accepted_files.feed and input_files.file = accepted_files.file
+    left join rejected_files
+        on input_files.feed = rejected_files.feed and input_files.file = rejected_files.file
+
+)
+
+select * from joined

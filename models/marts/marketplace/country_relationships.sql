@@ -1,0 +1,65 @@
+-- Trade between two countries, both directions together, most revenue first.
+-- Grain: one row per unordered pair of different countries that traded.
+-- "Unknown" is no country, so it is in no pair.
+{% set pair = 'seller_country < buyer_country or (seller_country = buyer_country and id_seller_country < id_buyer_country)' %}
+with
+
+trade as (
+
+    select * from {{ ref('int_sales') }}
+    where
+        id_seller_country <> id_buyer_country
+        and id_seller_country <> 'Unknown'
+        and id_buyer_country <> 'Unknown'
+
+),
+
+-- The country whose name comes first is a; equal names are told apart by id.
+paired as (
+
+    select
+        case when {{ pair }} then id_seller_country else id_buyer_country end as id_country_a,
+        case when {{ pair }} then seller_country else buyer_country end as country_a,
+        case when {{ pair }} then id_buyer_country else id_seller_country end as id_country_b,
+        case when {{ pair }} then buyer_country else seller_country end as country_b,
+        revenue
+    from trade
+
+),
+
+summed as (
+
+    select
+        id_country_a,
+        country_a,
+        id_country_b,
+        country_b,
+        sum(revenue) as combined_revenue,
+        count(*) as sales_count
+    from paired
+    group by id_country_a, country_a, id_country_b, country_b
+
+),
+
+ranked as (
+
+    select
+        ---------- ids
+        id_country_a,
+        id_country_b,
+
+        ---------- texts
+        country_a,
+        country_b,
+
+        ---------- numbers
+        {{ money('combined_revenue') }} as combined_revenue,
+        sales_count,
+        row_number() over (
+            order by combined_revenue desc, country_a, country_b, id_country_a, id_country_b
+        ) as revenue_rank
+    from summed
+
+)
+
+select * from ranked

@@ -1,0 +1,105 @@
+-- What each customer spent, with or without orders.
+-- Grain: one row per customer, plus one "Unknown" for sales whose customer is not in the feed.
+-- "Unknown" is no customer: it has no rank.
+with
+
+customers as (
+
+    select * from {{ ref('stg_customers') }}
+
+),
+
+sales as (
+
+    select
+        case when customers.customer_id is null then 'Unknown' else customers.customer_id end as member_id,
+        int_orders.order_id,
+        int_orders.order_date,
+        int_orders.revenue
+    from {{ ref('int_orders') }} as int_orders
+    left join customers
+        on int_orders.customer_id = customers.customer_id
+    where int_orders.is_sale
+
+),
+
+spending as (
+
+    select
+        member_id,
+        coalesce(sum(revenue), 0) as total_spent,
+        count(*) as order_count,
+        min(order_date) as first_order_date,
+        max(order_date) as last_order_date
+    from sales
+    group by member_id
+
+),
+
+members as (
+
+    select
+        customer_id,
+        name,
+        country,
+        join_date,
+        true as is_known
+    from customers
+
+    union all
+
+    select
+        'Unknown' as customer_id,
+        'Unknown' as name,
+        'Unknown' as country,
+        cast(null as date) as join_date,
+        false as is_known
+    from spending
+    where member_id = 'Unknown'
+
+),
+
+measured as (
+
+    select
+        members.*,
+        {{ money('coalesce(spending.total_spent, 0)') }} as total_spent,
+        cast(coalesce(spending.order_count, 0) as bigint) as order_count,
+        spending.first_order_date,
+        spending.last_order_date
+    from members
+    left join spending
+        on members.customer_id = spending.member_id
+
+),
+
+ranked as (
+
+    select
+        ---------- ids
+        customer_id,
+
+        ---------- texts
+        name,
+        country,
+        '{{ var("shop_currency") }}' as currency,
+
+        ---------- numbers
+        total_spent,
+        order_count,
+        {{ safe_divide('total_spent', 'order_count') }} as average_order_value,
+        case
+            when is_known then row_number() over (
+                order by is_known desc, total_spent desc, name nulls last, customer_id
+            )
+        end as spend_rank,
+
+        ---------- times
+        join_date,
+        first_order_date,
+        last_order_date
+    from measured
+
+)
+
+select * from ranked

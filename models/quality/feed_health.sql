@@ -1,0 +1,70 @@
+-- The state of each feed: what was read, what was accepted, what was not.
+-- Grain: one row per feed, also for a feed without rows.
+with
+
+feeds as (
+    {% for feed in feed_names() %}
+    select '{{ feed }}' as feed
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+),
+
+feed_files as (
+
+    select * from {{ ref('int_feed_files') }}
+
+),
+
+unknown_references as (
+
+    select
+        feed,
+        sum(unknown_rows) as unknown_references
+    from {{ ref('stg_unknown_references') }}
+    group by feed
+
+),
+
+feed_totals as (
+
+    select
+        feed,
+        count(*) as files,
+        sum(rows_read) as rows_read,
+        sum(rows_accepted) as rows_accepted,
+        sum(rows_rejected) as rows_rejected,
+        min(first_date) as first_date,
+        max(last_date) as last_date,
+        max(loaded_at) as last_loaded_at
+    from feed_files
+    group by feed
+
+),
+
+joined as (
+
+    select
+        ---------- ids
+        feeds.feed,
+
+        ---------- numbers
+        cast(coalesce(feed_totals.files, 0) as bigint) as files,
+        cast(coalesce(feed_totals.rows_read, 0) as bigint) as rows_read,
+        cast(coalesce(feed_totals.rows_accepted, 0) as bigint) as rows_accepted,
+        cast(coalesce(feed_totals.rows_rejected, 0) as bigint) as rows_rejected,
+        cast(coalesce(unknown_references.unknown_references, 0) as bigint) as unknown_references,
+
+        ---------- times
+        feed_totals.first_date,
+        feed_totals.last_date,
+        feed_totals.last_loaded_at
+    from feeds
+    left join feed_totals
+        on feeds.feed = feed_totals.feed
+    left join unknown_references
+        on feeds.feed = unknown_references.feed
+
+)
+
+select * from joined
