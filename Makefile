@@ -1,0 +1,59 @@
+# Every command a person types. `make` alone lists them.
+
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+export DBT_PROFILES_DIR ?= profiles
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help build test docs query lint sample clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(VENV)/installed ## Set up, then build and test everything and show the numbers (ARGS="..." goes to dbt)
+	@$(BIN)/python -m warehouse build $(ARGS)
+
+test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+docs: $(VENV)/installed ## Make the dbt docs and serve them on this machine (PORT=8080)
+	@$(BIN)/python -m warehouse docs --port $(PORT)
+
+query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
+	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
+
+lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint models tests/data
+
+sample: $(VENV)/installed ## Write the sample input anew (seeds/<area>/<feed>.csv)
+	@$(BIN)/python seeds/generate_data.py --seed 42
+
+clean: ## Remove the virtual environment and everything that was built
+	@rm -rf $(VENV) target logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find build -mindepth 1 ! -name .gitignore -delete
+
+# ---------------------------------------------------------------- the virtual environment
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "error: $(PYTHON) is not installed. Install Python 3.11 or newer, or name one: make build PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'). Name another: make build PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/installed: requirements.txt | $(VENV)/bin/python
+	@echo "Installing requirements.txt into $(VENV) (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing requirements-dev.txt into $(VENV) (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	@touch $@

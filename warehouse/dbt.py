@@ -1,0 +1,180 @@
+"""Run dbt in a process of its own and follow what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from warehouse.settings import Settings
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one node: a seed, model, test or unit test.
+
+    Attributes:
+        kind: `seed`, `model`, `test`, `unit_test` or `exposure`.
+        name: the node's name.
+        status: dbt's word: success, pass, warn, fail, error, skipped, no-op.
+        message: dbt's message, of several lines; empty when there is none.
+        failures: rows that a test returned; 0 for other nodes.
+    """
+
+    kind: str
+    name: str
+    status: str
+    message: str
+    failures: int
+
+
+@dataclass
+class Run:
+    """The outcome of one dbt command.
+
+    Attributes:
+        exit_code: dbt's own: 0 good, 1 a node failed, 2 dbt could not run.
+        results: one per node that dbt came to; empty when it could not run.
+        errors: what dbt said before or instead of running nodes.
+        warnings: the warnings dbt raised, in the order they came.
+        seconds: wall time of the command.
+    """
+
+    exit_code: int
+    results: list[NodeResult] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, kind: str, *statuses: str) -> int:
+        """Number of nodes of a kind, of these statuses or of any."""
+        return sum(
+            result.kind == kind and (not statuses or result.status in statuses)
+            for result in self.results
+        )
+
+
+def run_dbt(arguments: Sequence[str], settings: Settings, progress: TextIO = sys.stderr) -> Run:
+    """Run `dbt <arguments>`, showing progress, and say what came of it.
+
+    Args:
+        arguments: the command and its options, such as `["build"]`.
+        settings: where the project, its profiles and its artifacts are.
+        progress: stream for the progress line.
+
+    Returns:
+        The outcome. A failure of dbt is told there, not raised.
+    """
+    environment = os.environ | {
+        "DBT_PROFILES_DIR": str(settings.profiles),
+        "WAREHOUSE_DB": str(settings.database),
+        "PYTHONUNBUFFERED": "1",
+    }
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "dbt.cli.main"),
+            *("--log-format", "json", "--log-level", "info"),
+            *arguments,
+        ],
+        cwd=settings.root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    run = Run(exit_code=0)
+    line = ProgressLine(progress)
+    invocation = ""
+    try:
+        for event in _events(process):
+            invocation = event["info"].get("invocation_id", invocation)
+            _follow(event, run, line)
+        run.exit_code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # dbt got the signal too, and ends its statements
+        run.exit_code = 130
+        run.errors.append("interrupted")
+    finally:
+        line.clear()
+    run.seconds = time.monotonic() - started
+    run.results = _read_results(settings, invocation)
+    return run
+
+
+def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """The log events of dbt; a line that is none (a usage error) comes as an error event."""
+    assert process.stdout is not None  # noqa: S101 - it is piped above
+    for text in process.stdout:
+        try:
+            event = json.loads(text)
+        except json.JSONDecodeError:
+            event = {"info": {"name": "PlainText", "level": "info", "msg": text}, "data": {}}
+        if isinstance(event, dict) and "info" in event:
+            yield event
+
+
+def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
+    name, level, text = (event["info"][key] for key in ("name", "level", "msg"))
+    data = event.get("data", {})
+    if name == "LogStartLine":
+        line.show(data["index"], data["total"], data["node_info"]["node_name"])
+    elif name == "MainEncounteredError":
+        run.errors.append(text.removeprefix("Encountered an error:").strip())
+    elif name == "PlainText" and text.startswith("Error:"):
+        run.errors.append(text.removeprefix("Error:").strip())
+    elif level == "warn" and name not in ("LogTestResult", "RunResultWarning", "RunResultFailure"):
+        run.warnings.append(" ".join(text.split()))
+
+
+def _read_results(settings: Settings, invocation: str) -> list[NodeResult]:
+    """The results of this invocation; none when it did not come to write them."""
+    try:
+        report = json.loads((settings.target / "run_results.json").read_text())
+    except (OSError, ValueError):
+        return []
+    if report["metadata"]["invocation_id"] != invocation:
+        return []
+    results = []
+    for node in report["results"]:
+        kind, _package, name = node["unique_id"].split(".")[:3]
+        results.append(
+            NodeResult(kind, name, node["status"], node["message"] or "", node["failures"] or 0)
+        )
+    return results
+
+
+class ProgressLine:
+    """One line that says how far a run is: rewritten on a terminal, now and then elsewhere."""
+
+    SECONDS_BETWEEN_LINES = 5.0
+
+    def __init__(self, stream: TextIO) -> None:
+        """Show progress on the stream."""
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._last_shown = time.monotonic()
+
+    def show(self, index: int, total: int, name: str) -> None:
+        """Say that dbt starts node `index` of `total`."""
+        text = f"  {index} of {total}  {name}"
+        if self._is_terminal:
+            self._stream.write(f"\r\x1b[K{text[:78]}")
+        elif time.monotonic() - self._last_shown >= self.SECONDS_BETWEEN_LINES:
+            self._stream.write(text + "\n")
+        else:
+            return
+        self._last_shown = time.monotonic()
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._is_terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

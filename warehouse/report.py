@@ -1,0 +1,307 @@
+"""The short table for people at the end of a build."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import duckdb
+
+from warehouse.dbt import Run
+from warehouse.failures import known_failure
+from warehouse.settings import Settings
+
+PERIOD_DAYS = 30
+REASONS_SHOWN = 3
+
+
+class NotBuiltError(Exception):
+    """The database is missing, in use, or has no marts; the message says what to do."""
+
+
+def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Open the built database for reading.
+
+    Raises:
+        NotBuiltError: there is none, another process writes it, or it is no database.
+    """
+    shown = settings.shown(settings.database)
+    if not settings.database.exists():
+        raise NotBuiltError(f"there is no database {shown}. Build it: make build")
+    try:
+        return duckdb.connect(str(settings.database), read_only=True)
+    except duckdb.Error as error:
+        raise NotBuiltError(known_failure(str(error), settings) or str(error)) from error
+
+
+def report(run: Run, settings: Settings) -> str:
+    """The feeds, the headline numbers, the tests, and what to type next.
+
+    Args:
+        run: the run of dbt that built the database.
+        settings: where the database is.
+
+    Returns:
+        Text of some 30 lines, without a line end at its end.
+
+    Raises:
+        NotBuiltError: the database cannot be opened.
+    """
+    connection = open_database(settings)
+    try:
+        built = {row[0] for row in _rows(connection, "select table_name from duckdb_tables()")}
+        sections = [
+            (title, section(connection)) for title, marts, section in _SECTIONS if marts <= built
+        ]
+    finally:
+        connection.close()
+    lines = []
+    for title, body in sections:
+        lines += [title, *(f"  {line}" for line in body), ""]
+    lines += _outcome(run, settings)
+    return "\n".join(lines)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> list[Any]:
+    return connection.execute(sql, list(values)).fetchall()
+
+
+# ---------------------------------------------------------------------------- feeds
+
+
+def _feeds(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    kinds: dict[str, Counter[str]] = {}
+    for feed, reasons in _rows(connection, "select feed, reasons from marts.rejected_rows"):
+        kinds.setdefault(feed, Counter()).update(kind_of_reason(reason) for reason in reasons)
+    table = [("feed", "rows read", "accepted", "rejected", "why rejected")]
+    for feed, read, accepted, rejected in _rows(
+        connection,
+        "select feed, rows_read, rows_accepted, rows_rejected from marts.feed_health",
+    ):
+        why = _most_frequent(kinds.get(feed, Counter()))
+        table.append((feed, f"{read:,}", f"{accepted:,}", f"{rejected:,}", why))
+    return list(_aligned(table, right={1, 2, 3}))
+
+
+def kind_of_reason(reason: str) -> str:
+    """A reason without the value of its row, so that equal faults count together.
+
+    >>> kind_of_reason('quantity: "-3" is not > 0')
+    'quantity is not > 0'
+    """
+    kind = re.sub(r': (".*" )?', " ", reason, count=1, flags=re.DOTALL)
+    kind = re.sub(r"; line \d+ is kept$", "", kind)
+    return re.sub(r" is not one of .*", " is not an accepted value", kind)
+
+
+def _most_frequent(kinds: Counter[str]) -> str:
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{kind} ({count})" for kind, count in ordered[:REASONS_SHOWN]]
+    more = len(ordered) - len(shown)
+    return ", ".join(shown) + (f", {more} more kinds" if more > 0 else "")
+
+
+# ---------------------------------------------------------------------------- headline numbers
+
+
+@dataclass(frozen=True)
+class AdsPeriod:
+    """Sums of ads_performance_daily over some days, both ends included."""
+
+    start: date
+    end: date
+    spend: Decimal
+    conversions: int
+    revenue: Decimal
+
+    @property
+    def cac(self) -> Decimal | None:
+        """Customer acquisition cost: spend / conversions, not rounded; None without them."""
+        return _divide(self.spend, Decimal(self.conversions))
+
+    @property
+    def roas(self) -> Decimal | None:
+        """Return on ad spend: revenue / spend, not rounded; None without spend."""
+        return _divide(self.revenue, self.spend)
+
+
+def ads_period(
+    connection: duckdb.DuckDBPyConnection, end: date, days: int = PERIOD_DAYS
+) -> AdsPeriod:
+    """The sums of the `days` days that end on `end`."""
+    start = end - timedelta(days=days - 1)
+    ((spend, conversions, revenue),) = _rows(
+        connection,
+        "select coalesce(sum(spend), 0), coalesce(sum(conversions), 0), coalesce(sum(revenue), 0)"
+        " from marts.ads_performance_daily where date between ? and ?",
+        start,
+        end,
+    )
+    return AdsPeriod(start, end, Decimal(spend), int(conversions), Decimal(revenue))
+
+
+def _divide(numerator: Decimal, denominator: Decimal) -> Decimal | None:
+    return numerator / denominator if denominator else None
+
+
+def _two_decimals(number: Decimal) -> str:
+    return f"{number.quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
+
+
+def _marketing(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    ((newest,),) = _rows(connection, "select max(date) from marts.ads_performance_daily")
+    if newest is None:
+        return ["no ad spend"]
+    current = ads_period(connection, newest)
+    previous = ads_period(connection, current.start - timedelta(days=1))
+    return list(
+        _aligned(
+            [
+                (f"last {PERIOD_DAYS} days", f"{current.start} to {current.end}", ""),
+                ("CAC", *_compared(current.cac, previous.cac)),
+                ("ROAS", *_compared(current.roas, previous.roas)),
+                ("spend", f"{current.spend:,}", f"{current.conversions:,} conversions"),
+            ]
+        )
+    )
+
+
+def _compared(new: Decimal | None, old: Decimal | None) -> tuple[str, str]:
+    if new is None:
+        return "none", ""
+    if not old:
+        return _two_decimals(new), f"the {PERIOD_DAYS} days before: none"
+    change = (100 * (new - old) / old).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    before = f"the {PERIOD_DAYS} days before: {_two_decimals(old)} ({change:+} %)"
+    return _two_decimals(new), before
+
+
+def _shop(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    (
+        (
+            day,
+            orders,
+            product,
+            units,
+            sales,
+            usd,
+            currency,
+            categories,
+            ticket,
+            growing,
+            growing_day,
+            growing_units,
+        ),
+    ) = _rows(
+        connection,
+        "select busiest_date, busiest_date_orders, top_product, top_product_units,"
+        " top_product_sales, top_product_sales_usd, currency, top_categories, average_ticket,"
+        " fastest_growing_product, fastest_growing_date, fastest_growing_units"
+        " from marts.order_kpis",
+    )
+    if day is None:
+        return ["no sales"]
+    dollars = f" ({usd:,} USD)" if usd is not None else ""
+    lines = [
+        ("busiest day", f"{day}, {orders:,} orders"),
+        ("average ticket", f"{ticket:,} {currency}"),
+        ("top categories", categories or "none"),
+    ]
+    if product is not None:
+        lines.insert(
+            1, ("top product", f"{product}, {units:,} units, {sales:,} {currency}{dollars}")
+        )
+    if growing is not None:
+        lines.append(("fastest growing", f"{growing}, +{growing_units:,} units on {growing_day}"))
+    return list(_aligned(lines))
+
+
+def _marketplace(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    categories = _rows(
+        connection,
+        "select category from marts.sales_by_category_daily group by category"
+        " order by sum(sales_count) desc, category limit 3",
+    )
+    if not categories:
+        return ["no sales"]
+    lines = [("top categories", " > ".join(category for (category,) in categories))]
+    for a, b, revenue, count in _rows(
+        connection,
+        "select country_a, country_b, combined_revenue, sales_count"
+        " from marts.country_relationships where revenue_rank = 1",
+    ):
+        lines.append(("best country pair", f"{a} and {b}, revenue {revenue:,} in {count:,} sales"))
+    for country, revenue, share in _rows(
+        connection,
+        "select country, revenue, revenue_pct from marts.country_contribution"
+        " where id_country <> 'Unknown' order by revenue desc, country limit 1",
+    ):
+        shown = f" ({share} %)" if share is not None else ""
+        lines.append(("top seller country", f"{country}, revenue {revenue:,}{shown}"))
+    return list(_aligned(lines))
+
+
+def _hiring(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = _rows(
+        connection,
+        "select year, department, hired, mean_hired, is_above_mean"
+        " from marts.departments_above_mean"
+        " where year = (select max(year) from marts.departments_above_mean)"
+        " order by hired desc, department",
+    )
+    if not rows:
+        return ["no hires"]
+    year, mean = rows[0][0], rows[0][3]
+    above = [f"{department} ({hired:,})" for _, department, hired, _, is_above in rows if is_above]
+    return [f"departments above the mean of {mean:,} hires in {year}: {', '.join(above) or 'none'}"]
+
+
+_SECTIONS = [
+    ("Feeds", {"feed_health", "rejected_rows"}, _feeds),
+    ("Marketing", {"ads_performance_daily"}, _marketing),
+    ("Shop", {"order_kpis"}, _shop),
+    (
+        "Marketplace",
+        {"sales_by_category_daily", "country_relationships", "country_contribution"},
+        _marketplace,
+    ),
+    ("Hiring", {"departments_above_mean"}, _hiring),
+]
+
+
+# ---------------------------------------------------------------------------- the end
+
+
+def _outcome(run: Run, settings: Settings) -> list[str]:
+    tests = run.count("test", "pass", "warn")
+    unit_tests = run.count("unit_test", "pass")
+    warned = run.count("test", "warn")
+    return [
+        f"{run.count('model', 'success')} models built; {tests} data tests and {unit_tests} unit "
+        f"tests passed{f', {warned} with warnings' if warned else ''}; {run.seconds:.0f} s.",
+        "",
+        *_aligned(
+            [
+                ("Database", settings.shown(settings.database)),
+                ("Docs", "make docs"),
+                ("Look", 'make query SQL="select * from marts.daily_sales order by date desc"'),
+                ("Rejected", 'make query SQL="select * from marts.rejected_rows"'),
+            ]
+        ),
+    ]
+
+
+def _aligned(table: Sequence[Sequence[str]], right: Collection[int] = ()) -> Iterator[str]:
+    """Lines of a table with two blanks between columns; the columns in `right` end together."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()

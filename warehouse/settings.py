@@ -1,0 +1,45 @@
+"""Settings of the command line, read from environment variables in this one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are. Relative paths of the environment are relative to the project's root.
+
+    Attributes:
+        root: the project's folder.
+        database: the DuckDB file that dbt writes (`WAREHOUSE_DB`).
+        profiles: the folder of profiles.yml (`DBT_PROFILES_DIR`).
+        target: the folder of dbt's artifacts (`DBT_TARGET_PATH`).
+    """
+
+    root: Path
+    database: Path
+    profiles: Path
+    target: Path
+
+    def shown(self, path: Path) -> str:
+        """A path as people type it: from the root where it is inside."""
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+
+def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
+    """Read the settings; a variable that is missing or empty has its default."""
+
+    def path(name: str, default: str) -> Path:
+        return root / (environment.get(name) or default)
+
+    return Settings(
+        root=root,
+        database=path("WAREHOUSE_DB", "build/warehouse.duckdb"),
+        profiles=path("DBT_PROFILES_DIR", "profiles"),
+        target=path("DBT_TARGET_PATH", "target"),
+    )
