@@ -1,0 +1,118 @@
+"""Drive the real project, copied into a temporary folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What a fresh clone holds that a build needs.
+_PARTS = ("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests/data", "warehouse")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed and how it ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Everything that was printed, by line, without empty lines."""
+        return [line for line in (self.out + self.err).splitlines() if line.strip()]
+
+
+class Project:
+    """A copy of the project in a folder of its own, with its own database.
+
+    Args:
+        folder: where the copy goes; made when missing.
+        parsed_from: a project whose parsed manifest is taken over, which saves dbt some seconds.
+    """
+
+    def __init__(self, folder: Path, parsed_from: Project | None = None) -> None:
+        self.folder = folder
+        self.database = folder / "build" / "warehouse.duckdb"
+        for part in _PARTS:
+            source, target = ROOT / part, folder / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+        (folder / "build").mkdir()
+        if parsed_from is not None:
+            (folder / "target").mkdir()
+            shutil.copy2(parsed_from.folder / "target/partial_parse.msgpack", folder / "target")
+
+    def run(self, *command: str, **environment: str) -> Outcome:
+        """Run a Python module, such as `run("warehouse", "build")`, in the project's folder."""
+        settings = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.folder,
+            env=settings | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def build(self, *arguments: str, **environment: str) -> Outcome:
+        """`make build` without make: build, and print the table or what failed."""
+        return self.run("warehouse", "build", *arguments, **environment)
+
+    def dbt(self, *arguments: str, **environment: str) -> Outcome:
+        """Run plain dbt, as a person with an active virtual environment does."""
+        environment = {"DBT_PROFILES_DIR": "profiles"} | environment
+        return self.run("dbt.cli.main", "--no-use-colors", *arguments, **environment)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query on the built database."""
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def column(self, sql: str) -> list[Any]:
+        """The first column of a query."""
+        return [row[0] for row in self.query(sql)]
+
+    def records(self, mart: str) -> list[dict[str, Any]]:
+        """All rows of a mart, each as column to value."""
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            cursor = connection.execute(f"select * from marts.{mart}")
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def manifest(self) -> dict[str, Any]:
+        """What dbt parsed."""
+        manifest: dict[str, Any] = json.loads((self.folder / "target/manifest.json").read_text())
+        return manifest
+
+    def write_seed(self, path: str, content: str | bytes) -> None:
+        """Replace a file below seeds/; text is written as UTF-8, line ends as given."""
+        data = content.encode() if isinstance(content, str) else content
+        (self.folder / "seeds" / path).write_bytes(data)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace the first occurrence of a text in a file; it must be there."""
+        file = self.folder / path
+        text = file.read_bytes().decode()
+        if old not in text:
+            raise AssertionError(f"{path} does not hold {old!r}")
+        file.write_bytes(text.replace(old, new, 1).encode())
