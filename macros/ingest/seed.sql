@@ -73,6 +73,12 @@
 
         Returns {delimiter, has_header, columns}: the table's columns in the file's order, the
         contract's names for those it knows. Raises a compiler error that names the column. -#}
+    {%- if model.name not in feed_names() -%}
+        {%- do exceptions.raise_compiler_error(
+            model.original_file_path ~ ': ' ~ model.name ~ ' is not a feed. Name the file after one ('
+            ~ feed_names() | join(', ') ~ '), or write the contract of a new feed'
+        ) -%}
+    {%- endif -%}
     {%- set contract = feed_contract(model.name) -%}
     {%- set first_line = read_first_line(path) -%}
     {%- set where = model.original_file_path -%}

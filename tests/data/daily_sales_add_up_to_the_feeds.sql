@@ -19,7 +19,9 @@ headerless_orders as (
     from {{ ref('stg_order_items') }} as order_items
     left join {{ ref('stg_products') }} as products
         on order_items.product_id = products.product_id
-    where order_items.order_id not in (select order_id from {{ ref('stg_orders') }})
+    left join {{ ref('stg_orders') }} as orders
+        on order_items.order_id = orders.order_id
+    where orders.order_id is null
     group by order_items.order_id
 
 ),

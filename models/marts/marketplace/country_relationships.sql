@@ -1,12 +1,16 @@
 -- Trade between two countries, both directions together, most revenue first.
 -- Grain: one row per unordered pair of different countries that traded.
 -- "Unknown" is no country, so it is in no pair.
-{% set pair = 'seller_country < buyer_country or (seller_country = buyer_country and id_seller_country < id_buyer_country)' %}
 with
 
 trade as (
 
-    select * from {{ ref('int_sales') }}
+    select
+        *,
+        -- The country whose name comes first is a; equal names are told apart by id.
+        seller_country < buyer_country
+        or (seller_country = buyer_country and id_seller_country < id_buyer_country) as is_seller_first
+    from {{ ref('int_sales') }}
     where
         id_seller_country <> id_buyer_country
         and id_seller_country <> 'Unknown'
@@ -14,14 +18,13 @@ trade as (
 
 ),
 
--- The country whose name comes first is a; equal names are told apart by id.
 paired as (
 
     select
-        case when {{ pair }} then id_seller_country else id_buyer_country end as id_country_a,
-        case when {{ pair }} then seller_country else buyer_country end as country_a,
-        case when {{ pair }} then id_buyer_country else id_seller_country end as id_country_b,
-        case when {{ pair }} then buyer_country else seller_country end as country_b,
+        case when is_seller_first then id_seller_country else id_buyer_country end as id_country_a,
+        case when is_seller_first then seller_country else buyer_country end as country_a,
+        case when is_seller_first then id_buyer_country else id_seller_country end as id_country_b,
+        case when is_seller_first then buyer_country else seller_country end as country_b,
         revenue
     from trade
 
@@ -56,7 +59,8 @@ ranked as (
         {{ money('combined_revenue') }} as combined_revenue,
         sales_count,
         row_number() over (
-            order by combined_revenue desc, country_a, country_b, id_country_a, id_country_b
+            order by
+                combined_revenue desc, country_a asc, country_b asc, id_country_a asc, id_country_b asc
         ) as revenue_rank
     from summed
 

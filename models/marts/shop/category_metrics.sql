@@ -46,6 +46,15 @@ measured as (
 
 ),
 
+placed as (
+
+    select
+        *,
+        row_number() over (order by is_known desc, units_sold desc, category asc) as place
+    from measured
+
+),
+
 ranked as (
 
     select
@@ -56,12 +65,8 @@ ranked as (
         revenue,
         revenue_usd,
         lines_without_rate,
-        case
-            when is_known = 1 then row_number() over (
-                order by is_known desc, units_sold desc, category
-            )
-        end as units_rank
-    from measured
+        case when is_known = 1 then place end as units_rank
+    from placed
 
 )
 

@@ -12,7 +12,7 @@ customers as (
 sales as (
 
     select
-        case when customers.customer_id is null then 'Unknown' else customers.customer_id end as member_id,
+        coalesce(customers.customer_id, 'Unknown') as member_id,
         int_orders.order_id,
         int_orders.order_date,
         int_orders.revenue
@@ -73,6 +73,17 @@ measured as (
 
 ),
 
+placed as (
+
+    select
+        *,
+        row_number() over (
+            order by is_known desc, total_spent desc, name asc nulls last, customer_id asc
+        ) as place
+    from measured
+
+),
+
 ranked as (
 
     select
@@ -88,17 +99,13 @@ ranked as (
         total_spent,
         order_count,
         {{ safe_divide('total_spent', 'order_count') }} as average_order_value,
-        case
-            when is_known then row_number() over (
-                order by is_known desc, total_spent desc, name nulls last, customer_id
-            )
-        end as spend_rank,
+        case when is_known then place end as spend_rank,
 
         ---------- times
         join_date,
         first_order_date,
         last_order_date
-    from measured
+    from placed
 
 )
 

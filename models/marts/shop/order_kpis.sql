@@ -14,7 +14,7 @@ busiest_day as (
         date as busiest_date,
         order_count as busiest_date_orders
     from daily_sales
-    order by order_count desc, date
+    order by order_count desc, date asc
     limit 1
 
 ),
@@ -69,7 +69,7 @@ fastest_growth as (
         growth as fastest_growing_units
     from {{ ref('product_daily_growth') }}
     where growth > 0 and product_id <> 'Unknown'
-    order by growth desc, date, name, product_id
+    order by growth desc, date asc, name asc, product_id asc
     limit 1
 
 ),

@@ -79,6 +79,17 @@ measured as (
 
 ),
 
+placed as (
+
+    select
+        *,
+        row_number() over (
+            order by is_known desc, units_sold desc, name asc, product_id asc
+        ) as place
+    from measured
+
+),
+
 ranked as (
 
     select
@@ -99,16 +110,12 @@ ranked as (
         lines_without_rate,
         cast(inventory_count as bigint) as inventory_count,
         inventory_value,
-        case
-            when is_known then row_number() over (
-                order by is_known desc, units_sold desc, name, product_id
-            )
-        end as units_rank,
+        case when is_known then place end as units_rank,
 
         ---------- times
         first_sale_date,
         last_sale_date
-    from measured
+    from placed
 
 )
 
