@@ -70,11 +70,14 @@ def run_dbt(arguments: Sequence[str], settings: Settings, progress: TextIO = sys
     Returns:
         The outcome. A failure of dbt is told there, not raised.
     """
+    # The database's path goes through as it was given: dbt parses the project anew, for seconds,
+    # when a variable of the profile has another value than last time.
     environment = os.environ | {
         "DBT_PROFILES_DIR": str(settings.profiles),
-        "WAREHOUSE_DB": str(settings.database),
         "PYTHONUNBUFFERED": "1",
     }
+    if not environment.get("WAREHOUSE_DB"):
+        environment.pop("WAREHOUSE_DB", None)
     started = time.monotonic()
     process = subprocess.Popen(
         [

@@ -86,7 +86,7 @@ def _explain_node(node: NodeResult, settings: Settings) -> str:
     text = known_failure(node.message, settings)
     if text is None:
         text = _own_words(node.message)
-        if node.name not in text:
+        if node.name not in text and not re.match(r"\S+\.(yml|csv|sql): ", text):
             text = f"{node.kind} {node.name}: {text}"
     return f"error: {text}"
 

@@ -93,9 +93,9 @@
         {%- endfor -%}
     {%- endfor -%}
 
-    {#- The delimiter is the one that finds most columns of the contract. -#}
+    {#- The delimiter is the one that finds most columns of the contract; dbt's default is a comma. -#}
     {%- set best = namespace(delimiter=',', names=[], known=-1) -%}
-    {%- for delimiter in ([config.get('delimiter')] if config.get('delimiter') else [',', ';', '\t']) -%}
+    {%- for delimiter in [config.get('delimiter', ','), ',', ';', '\t'] -%}
         {%- set names = [] -%}
         {%- for cell in first_line.split(delimiter) -%}
             {%- set name = cell | trim -%}

@@ -1,0 +1,181 @@
+"""make build and dbt build, as people run them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.support import Outcome, Project
+
+FEEDS = {
+    "ads_spend": "marketing",
+    "customers": "shop",
+    "products": "shop",
+    "orders": "shop",
+    "order_items": "shop",
+    "fx_rates": "shop",
+    "sales": "marketplace",
+    "countries": "marketplace",
+    "departments": "hiring",
+    "jobs": "hiring",
+    "hired_employees": "hiring",
+}
+
+
+def tables(project: Project, schema: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table of a schema, sorted, without the time of loading."""
+    names = project.column(f"select table_name from duckdb_tables() where schema_name = '{schema}'")
+    found = {}
+    for name in names:
+        columns = "* exclude (last_loaded_at)" if name == "feed_health" else "*"
+        found[name] = project.query(f"select {columns} from {schema}.{name} order by all")
+    return found
+
+
+@pytest.fixture
+def second(tmp_path: Path, built: Project) -> Project:
+    """A copy of the built project, database included."""
+    project = Project(tmp_path / "project", parsed_from=built)
+    shutil.copy2(built.database, project.database)
+    return project
+
+
+def test_the_build_ends_with_a_table_of_the_feeds(first_build: tuple[Project, Outcome]) -> None:
+    project, outcome = first_build
+    for feed, read, accepted, rejected in project.query(
+        "select feed, rows_read, rows_accepted, rows_rejected from marts.feed_health"
+    ):
+        row = next(line for line in outcome.lines if line.startswith(f"  {feed} "))
+        assert row.split()[1:4] == [f"{read:,}", f"{accepted:,}", f"{rejected:,}"]
+        assert row.split()[4:], f"{feed} does not say why rows were rejected"
+    assert project.column("select count(*) from marts.feed_health") == [len(FEEDS)]
+
+
+def test_the_build_ends_with_the_headline_numbers_of_each_area(
+    first_build: tuple[Project, Outcome],
+) -> None:
+    project, outcome = first_build
+    text = outcome.out
+    ((spend, conversions, revenue),) = project.query(
+        "select sum(spend), sum(conversions), sum(revenue) from marts.ads_performance_daily"
+        " where date > (select max(date) - 30 from marts.ads_performance_daily)"
+    )
+    cac = (Decimal(spend) / Decimal(conversions)).quantize(Decimal("0.01"))
+    roas = (Decimal(revenue) / Decimal(spend)).quantize(Decimal("0.01"))
+    assert re.search(rf"^  CAC +{cac} ", text, re.MULTILINE)
+    assert re.search(rf"^  ROAS +{roas} ", text, re.MULTILINE)
+    ((day, product, categories),) = project.query(
+        "select busiest_date, top_product, top_categories from marts.order_kpis"
+    )
+    assert re.search(rf"^  busiest day +{day}, ", text, re.MULTILINE)
+    assert re.search(rf"^  top product +{re.escape(product)}, ", text, re.MULTILINE)
+    assert re.search(rf"^  top categories +{re.escape(categories)}$", text, re.MULTILINE)
+    ((a, b),) = project.query(
+        "select country_a, country_b from marts.country_relationships where revenue_rank = 1"
+    )
+    assert re.search(rf"^  best country pair +{a} and {b}, ", text, re.MULTILINE)
+    above = project.column(
+        "select department from marts.departments_above_mean where is_above_mean and year = 2025"
+    )
+    hiring = next(line for line in outcome.lines if "departments above the mean" in line)
+    assert above
+    assert all(department in hiring for department in above)
+
+
+def test_the_build_says_what_was_tested_and_what_to_type_next(
+    first_build: tuple[Project, Outcome],
+) -> None:
+    _, outcome = first_build
+    assert re.search(r"\d+ models built; \d+ data tests and \d+ unit tests passed", outcome.out)
+    for part in ("build/warehouse.duckdb", "make docs", "make query"):
+        assert part in outcome.out
+
+
+def test_a_second_build_changes_no_number(built: Project, second: Project) -> None:
+    before = tables(built, "marts")
+    assert sum(map(len, before.values())) > 10_000
+    outcome = second.build()
+    assert outcome.exit_code == 0, outcome.lines
+    assert tables(second, "marts") == before
+
+
+def test_plain_dbt_builds_with_other_settings_of_the_numbers(project: Project) -> None:
+    settings = {
+        "business_timezone": "America/Sao_Paulo",
+        "revenue_per_conversion": 80.5,
+        "fx_max_age_days": 2,
+        "shop_currency": "EUR",
+    }
+    outcome = project.dbt("build", "--vars", json.dumps(settings))
+    assert outcome.exit_code == 0, outcome.lines[-30:]
+    assert "ERROR=0" in outcome.out
+    assert "WARN=0" in outcome.out
+    assert project.column("select distinct currency from marts.daily_sales") == ["EUR"]
+    # The sample has rates from BRL daily, from EUR monthly: with two days, few lines convert.
+    ((with_rate, without_rate),) = project.query(
+        "select count(fx_rate), count(*) - count(fx_rate) from marts.order_lines"
+    )
+    assert 0 < with_rate < without_rate
+    # 80.5 a conversion
+    assert project.column(
+        "select count(*) from marts.ads_performance_daily where revenue <> conversions * 80.5"
+    ) == [0]
+
+
+def test_a_project_without_a_single_row_builds(project: Project) -> None:
+    for feed, area in FEEDS.items():
+        file = project.folder / "seeds" / area / f"{feed}.csv"
+        header = file.read_bytes().splitlines(keepends=True)[0]
+        file.write_bytes(header)
+    outcome = project.build()
+    assert outcome.exit_code == 0, outcome.lines
+    assert project.query("select count(*), sum(rows_read) from marts.feed_health") == [(11, 0)]
+    assert project.query("select count(*) from marts.order_kpis") == [(1,)]
+    assert project.query("select busiest_date, average_ticket from marts.order_kpis") == [
+        (None, None)
+    ]
+    assert "no ad spend" in outcome.out
+    assert "no sales" in outcome.out
+
+
+def test_a_failing_test_fails_the_build_and_is_named(second: Project) -> None:
+    second.edit(
+        "models/marts/shop/daily_sales.sql",
+        "sum(revenue) as total_sales",
+        "2 * sum(revenue) as total_sales",
+    )
+    outcome = second.build("--select", "daily_sales", "customer_lifetime_value")
+    assert outcome.exit_code == 1
+    named = [line for line in outcome.lines if line.startswith("failed: ")]
+    assert any("daily_sales_add_up_to_the_feeds" in line for line in named)
+    assert any("daily_sales_agree_with_customer_lifetime_value" in line for line in named)
+    assert "Traceback" not in outcome.out + outcome.err
+
+
+def test_a_number_is_printed_by_query_and_nothing_can_be_written(built: Project) -> None:
+    outcome = built.run("warehouse", "query", "select count(*) as feeds from marts.feed_health")
+    assert outcome.exit_code == 0
+    assert "11" in outcome.out
+    outcome = built.run("warehouse", "query", "drop table marts.feed_health")
+    assert outcome.exit_code == 1
+    assert len(outcome.lines) == 1
+    assert outcome.lines[0].startswith("error: ")
+    assert built.column("select count(*) from marts.feed_health") == [11]
+
+
+def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
+    outcome = second.dbt("docs", "generate")
+    assert outcome.exit_code == 0, outcome.lines
+    target = second.folder / "target"
+    manifest = json.loads((target / "manifest.json").read_text())
+    catalog = json.loads((target / "catalog.json").read_text())
+    models = {key for key in manifest["nodes"] if key.startswith("model.")}
+    assert models <= set(catalog["nodes"])
+    assert len(manifest["sources"]) == len(FEEDS)
+    assert len(manifest["exposures"]) == 12
+    assert (target / "index.html").stat().st_size > 100_000
