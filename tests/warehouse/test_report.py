@@ -97,5 +97,7 @@ def test_the_end_counts_models_tests_and_warnings(settings: Settings) -> None:
 
 
 def test_no_database_says_to_build(settings: Settings) -> None:
-    with pytest.raises(NotBuiltError, match=r"no database warehouse\.duckdb\. Build it: make build"):
+    with pytest.raises(
+        NotBuiltError, match=r"no database warehouse\.duckdb\. Build it: make build"
+    ):
         report(RUN, settings)
