@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test docs query lint sample clean
+.PHONY: help build test docs query bench lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,13 +17,16 @@ build: $(VENV)/installed ## Set up, then build and test everything and show the 
 	@$(BIN)/python -m warehouse build $(ARGS)
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 docs: $(VENV)/installed ## Make the dbt docs and serve them on this machine (PORT=8080)
 	@$(BIN)/python -m warehouse docs --port $(PORT)
 
 query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
 	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
+
+bench: $(VENV)/installed ## Measure how fast seeds load, against dbt's default
+	@$(BIN)/python -m benchmarks.seed_load $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
 	@$(BIN)/ruff check .

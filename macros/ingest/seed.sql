@@ -1,5 +1,5 @@
-{#- Seeds load as text through DuckDB's CSV reader. dbt's default parses each file in Python, some
-    40 times slower, and guesses types; here typing happens in base_<feed>, by the contract.
+{#- Seeds load as text through DuckDB's CSV reader. dbt's default also parses each file in Python,
+    which takes longer than the load, and guesses types; here typing happens in base_<feed>, by the contract.
 
     A seed is the sample (or reference) input of one feed, so its header must name each column
     of the contract, in any order and case, by name or alias. Columns that the contract does not
@@ -83,7 +83,7 @@
     {%- set first_line = read_first_line(path) -%}
     {%- set where = model.original_file_path -%}
     {%- if first_line is none -%}
-        {%- do exceptions.raise_compiler_error(where ~ ': the file is empty; it needs a header line') -%}
+        {%- do exceptions.raise_compiler_error(where ~ ': the file is empty or begins with a blank line; it needs a header line') -%}
     {%- endif -%}
 
     {%- set canonical = {} -%}
@@ -214,19 +214,26 @@
     {%- set file = 'read_text(' ~ text_literals([path]) ~ ')' -%}
     {%- set counts = run_query(
         "select (select count(*) from " ~ relation ~ ") as rows_read,"
-        ~ " length(content) - length(replace(content, chr(10), '')) + 1 as lines"
-        ~ " from (select rtrim(content, chr(10) || chr(13)) as content from " ~ file ~ ")"
+        ~ " strlen(content) - strlen(replace(content, chr(10), ''))"
+        ~ " + case when ends_with(content, chr(10)) then 0 else 1 end as lines from " ~ file
     ).rows[0] -%}
     {%- if counts[1] != counts[0] + header_lines -%}
         {%- set row_starts -%}
             with
 
+            split as (
+
+                select string_split(content, chr(10)) as file_lines
+                from {{ file }}
+
+            ),
+
             lines as (
 
                 select
-                    unnest(string_split(content, chr(10))) as line,
-                    generate_subscripts(string_split(content, chr(10)), 1) as line_number
-                from {{ file }}
+                    unnest(file_lines) as line,
+                    generate_subscripts(file_lines, 1) as line_number
+                from split
 
             ),
 

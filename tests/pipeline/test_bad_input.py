@@ -57,7 +57,7 @@ BAD_FILES: dict[str, tuple[str | bytes, str]] = {
         GOOD.replace("status\n", "status,STATUS\n").replace("completed\n", "completed,x\n"),
         "duplicated column status in the header; keep one of them",
     ),
-    "an empty file": ("", "the file is empty; it needs a header line"),
+    "an empty file": ("", "the file is empty or begins with a blank line; it needs a header line"),
     "a line with too few fields": (GOOD + "O3,C1\n", "line 4 has too few fields"),
     "a line with too many fields": (GOOD + "O3,C1,2024-01-03,7,completed,x\n", "line 4 has too m"),
     "a quote that is not closed": (

@@ -1,0 +1,1 @@
+"""Measurements against a stated baseline, each in one run."""
