@@ -25,7 +25,7 @@
     {%- elif type.name == 'timestamp' -%}
         {{ return(
             day ~ '([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?'
-            ~ '(Z|[+-][0-9]{2}:?[0-9]{2})?)?'
+            ~ '(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?)?'
         ) }}
     {%- endif -%}
 {% endmacro %}
@@ -66,7 +66,7 @@
     case
         when not {{ full_match(text, pattern) }} then null
         when length({{ text }}) = 10 then {{ business_day_start(try_cast(text, 'date')) }}
-        when {{ full_match(text, '.*[+-][0-9]{2}:?[0-9]{2}') }} and {{ text }} like '%:%'
+        when substr({{ text }}, 11) like '%+%' or substr({{ text }}, 11) like '%-%'
             then timezone('UTC', try_cast({{ text }} as timestamptz))
         else try_cast(rtrim({{ text }}, 'Z') as timestamp)
     end

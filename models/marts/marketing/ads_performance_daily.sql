@@ -59,7 +59,7 @@ rated as (
         {{ safe_divide('revenue', 'spend') }} as roas,
         {{ safe_divide('clicks', 'impressions', 4) }} as ctr,
         {{ safe_divide('spend', 'clicks') }} as cpc,
-        {{ safe_divide('1000 * spend', 'impressions') }} as cpm
+        {{ safe_divide('1000 * cast(spend as decimal(28, 2))', 'impressions') }} as cpm
     from valued
 
 )
