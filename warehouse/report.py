@@ -103,7 +103,9 @@ def _most_frequent(kinds: Counter[str]) -> str:
     ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{kind} ({count})" for kind, count in ordered[:REASONS_SHOWN]]
     more = len(ordered) - len(shown)
-    return ", ".join(shown) + (f", {more} more kinds" if more > 0 else "")
+    return ", ".join(shown) + (
+        f", {more} more {'kind' if more == 1 else 'kinds'}" if more > 0 else ""
+    )
 
 
 # ---------------------------------------------------------------------------- headline numbers
@@ -258,7 +260,7 @@ def _hiring(connection: duckdb.DuckDBPyConnection) -> list[str]:
         return ["no hires"]
     year, mean = rows[0][0], rows[0][3]
     above = [f"{department} ({hired:,})" for _, department, hired, _, is_above in rows if is_above]
-    return [f"departments above the mean of {mean:,} hires in {year}: {', '.join(above) or 'none'}"]
+    return [f"departments above the mean of {mean:,} hires in {year}: {'; '.join(above) or 'none'}"]
 
 
 _SECTIONS = [
