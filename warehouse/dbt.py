@@ -146,7 +146,8 @@ def _read_results(settings: Settings, invocation: str) -> list[NodeResult]:
         return []
     results = []
     for node in report["results"]:
-        kind, _package, name = node["unique_id"].split(".")[:3]
+        kind, _package, *names = node["unique_id"].split(".")
+        name = names[1] if kind == "unit_test" else names[0]  # a unit test's model comes first
         results.append(
             NodeResult(kind, name, node["status"], node["message"] or "", node["failures"] or 0)
         )

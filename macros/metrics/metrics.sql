@@ -13,7 +13,7 @@
     {{- return(adapter.dispatch('safe_divide')(numerator, denominator, scale)) -}}
 {% endmacro %}
 
-{#- DuckDB divides decimals as doubles, which rounds 2.675 to 2.67. Whole numbers divide exactly:
+{#- DuckDB divides decimals as doubles: 2.01 / 2, which is 1.005, becomes 1.00. Whole numbers divide exactly:
     both sides are scaled by a million (inputs have at most six decimals), the quotient is
     rounded by adding half of the denominator. -#}
 {% macro duckdb__safe_divide(numerator, denominator, scale) -%}

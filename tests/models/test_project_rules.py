@@ -199,3 +199,34 @@ def test_models_keep_to_sql_that_means_the_same_on_every_engine(construct: str) 
     for path in sorted((ROOT / "models").rglob("*.sql")):
         code = re.sub(r"--.*", "", path.read_text())
         assert not re.search(NOT_PORTABLE[construct], code), path.relative_to(ROOT)
+
+
+def test_unit_tests_of_base_models_use_the_contract_as_it_is_written(manifest: Node) -> None:
+    """Inside a unit test dbt knows no sources, so those tests carry the contract along."""
+    compared = 0
+    for unit_test in manifest["unit_tests"].values():
+        macros = (unit_test["overrides"] or {}).get("macros", {})
+        used = macros.get("feed_contract")
+        if not unit_test["model"].startswith("base_"):
+            continue
+        source = manifest["sources"][f"source.kpi_warehouse.landing.{used['feed']}"]
+        assert unit_test["model"] == f"base_{used['feed']}"
+        assert used["key"] == source["config"]["meta"]["feed"].get("key", []), unit_test["name"]
+        assert [column["name"] for column in used["columns"]] == list(source["columns"])
+        for column in used["columns"]:
+            written = source["columns"][column["name"]]
+            meta = written["config"]["meta"]
+            place = f"{unit_test['name']}: {column['name']}"
+            assert type_text(column["type"]) == written["data_type"].replace(" ", ""), place
+            assert column["required"] == meta.get("required", False), place
+            for key in ("minimum", "exclusive_minimum"):
+                assert column[key] == meta.get(key), place
+            assert column["accepted_values"] == meta.get("accepted_values", []), place
+        compared += 1
+    assert compared > 10
+
+
+def type_text(contract_type: Node) -> str:
+    if contract_type["name"] == "decimal":
+        return f"decimal({contract_type['precision']},{contract_type['scale']})"
+    return str(contract_type["name"])

@@ -150,15 +150,30 @@ def test_a_project_without_a_single_row_builds(project: Project) -> None:
     assert "no sales" in outcome.out
 
 
-def test_a_failing_test_fails_the_build_and_is_named(second: Project) -> None:
-    second.edit(
+def break_daily_sales(project: Project) -> None:
+    """Let the mart show twice the sales."""
+    project.edit(
         "models/marts/shop/daily_sales.sql",
         "sum(revenue) as total_sales",
         "2 * sum(revenue) as total_sales",
     )
-    outcome = second.build("--select", "daily_sales", "customer_lifetime_value")
+
+
+def test_a_failing_unit_test_stops_its_model_and_is_named(second: Project) -> None:
+    before = second.query("select * from marts.daily_sales order by date")
+    break_daily_sales(second)
+    outcome = second.build("--select", "daily_sales")
     assert outcome.exit_code == 1
-    named = [line for line in outcome.lines if line.startswith("failed: ")]
+    assert any(line.startswith("failed: unit test a_day_without") for line in outcome.lines)
+    assert "Traceback" not in outcome.out + outcome.err
+    assert second.query("select * from marts.daily_sales order by date") == before
+
+
+def test_a_failing_data_test_fails_the_build_and_is_named(second: Project) -> None:
+    break_daily_sales(second)
+    outcome = second.build("--select", "daily_sales", DBT_EXCLUDE_RESOURCE_TYPES="unit_test")
+    assert outcome.exit_code == 1
+    named = [line for line in outcome.lines if line.startswith("failed: test ")]
     assert any("daily_sales_add_up_to_the_feeds" in line for line in named)
     assert any("daily_sales_agree_with_customer_lifetime_value" in line for line in named)
     assert "Traceback" not in outcome.out + outcome.err
