@@ -14,6 +14,11 @@ from typing import Any, TextIO
 from warehouse.settings import Settings
 
 
+# dbt, collecting garbage less often: it makes many small objects that live until it ends. With that
+# and a log file without the debug lines, a build of the sample takes about a sixth less time.
+_DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import cli; cli()"
+
+
 @dataclass(frozen=True)
 class NodeResult:
     """What became of one node: a seed, model, test or unit test.
@@ -81,8 +86,8 @@ def run_dbt(arguments: Sequence[str], settings: Settings, progress: TextIO = sys
     started = time.monotonic()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "dbt.cli.main"),
-            *("--log-format", "json", "--log-level", "info"),
+            *(sys.executable, "-c", _DBT),
+            *("--log-format", "json", "--log-level", "info", "--log-level-file", "info"),
             *arguments,
         ],
         cwd=settings.root,
