@@ -44,8 +44,8 @@ clean: ## Remove the virtual environment and everything that was built
 # ---------------------------------------------------------------- the virtual environment
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { \
-		echo "error: $(PYTHON) is not installed. Install Python 3.11 or newer, or name one: make build PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c '' 2>/dev/null || { \
+		echo "error: $(PYTHON) is not installed, or does not start. Install Python 3.11 or newer, or name one: make build PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'). Name another: make build PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \

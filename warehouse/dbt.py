@@ -13,7 +13,6 @@ from typing import Any, TextIO
 
 from warehouse.settings import Settings
 
-
 # dbt, collecting garbage less often: it makes many small objects that live until it ends. With that
 # and a log file without the debug lines, a build of the sample takes about a sixth less time.
 _DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import cli; cli()"

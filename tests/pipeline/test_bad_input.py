@@ -303,4 +303,4 @@ def test_make_build_names_a_python_that_is_not_there(bare: Path) -> None:
     outcome = make("build", "PYTHON=python99", folder=bare)
     assert outcome.exit_code == 2
     error = next(line for line in outcome.lines if line.startswith("error: "))
-    assert error.startswith("error: python99 is not installed.")
+    assert error.startswith("error: python99 is not installed, or does not start.")
