@@ -13,8 +13,8 @@
 
 
 {% macro grammar(type) %}
-    {#- The regular expression of a contract's type; none for text. -#}
-    {#- Years 1000 to 2999: 0000 and 9999 are fillers, and a calendar has a row for each day. -#}
+    {#- The regular expression of a contract's type; none for text. Years are 1000 to 2999: 0000 and
+        9999 are fillers, and a calendar has a row for each day. -#}
     {%- set day = '[12][0-9]{3}-[0-9]{2}-[0-9]{2}' -%}
     {%- if type.name in ['integer', 'bigint'] -%}
         {{ return('[+-]?[0-9]+([.]0*)?') }}

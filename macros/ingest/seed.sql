@@ -1,5 +1,6 @@
 {#- Seeds load as text through DuckDB's CSV reader. dbt's default also parses each file in Python,
-    which takes longer than the load, and guesses types; here typing happens in base_<feed>, by the contract.
+    which takes longer than the load, and guesses types; here typing happens in base_<feed>, by the
+    contract.
 
     A seed is the sample (or reference) input of one feed, so its header must name each column
     of the contract, in any order and case, by name or alias. Columns that the contract does not
@@ -38,12 +39,13 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-    {#- The count comes back with the statement, for dbt's own log line. -#}
-    {%- call statement('main') -%}
-        {{ create_seed_table(new_relation, path, header) }}
+    {%- set create_sql = create_seed_table(new_relation, path, header) -%}
+    {%- do run_query(create_sql) -%}
+    {%- do refuse_broken_lines() -%}
+    {%- set row_count = number_lines_of_irregular_file(new_relation, path, header) -%}
+    {%- call noop_statement('main', 'INSERT ' ~ row_count, 'INSERT', row_count) -%}
+        {{ create_sql }}
     {%- endcall -%}
-    {%- do refuse_broken_lines(path) -%}
-    {%- do number_lines_of_irregular_file(new_relation, path, header) -%}
 
     {%- if old_relation is not none -%}
         {%- do adapter.rename_relation(old_relation, backup_relation) -%}
@@ -183,7 +185,7 @@
 {% endmacro %}
 
 
-{% macro refuse_broken_lines(path) %}
+{% macro refuse_broken_lines() %}
     {#- A line that is not CSV, or not UTF-8, would be a lost row: the whole file is refused. -#}
     {%- set found = run_query(
         'select line, error_type, csv_line, count(*) over () as broken_lines from '
@@ -209,7 +211,8 @@
 
 {% macro number_lines_of_irregular_file(relation, path, header) %}
     {#- Rows and lines part ways where the file has blank lines or line ends inside quotes. There, a
-        line starts a row when the quotes before it are balanced and it is not blank. -#}
+        line starts a row when the quotes before it are balanced and it is not blank.
+        Returns the number of rows. -#}
     {%- set header_lines = 1 if header.has_header else 0 -%}
     {%- set file = 'read_text(' ~ text_literals([path]) ~ ')' -%}
     {%- set counts = run_query(
@@ -269,4 +272,5 @@
             ~ ' where row_starts.position = seed._line_number'
         ) -%}
     {%- endif -%}
+    {{ return(counts[0]) }}
 {% endmacro %}

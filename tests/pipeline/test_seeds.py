@@ -123,6 +123,7 @@ def test_seed_show_prints_the_first_rows(project: Project) -> None:
     assert outcome.exit_code == 0, outcome.lines
     assert re.search(r"P1\W+Mug\W+Kitchen\W+9.90", outcome.out)
     assert "_line_number" not in outcome.out
+    assert re.search(r"OK loaded seed file seeds.products .*\[INSERT 2 in", outcome.out)
 
 
 def test_a_test_on_a_seed_runs(project: Project) -> None:
