@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from warehouse.failures import explain
 from warehouse.report import NotBuiltError, open_database, report
 from warehouse.settings import Settings, read_settings
 
-FAILED, CANNOT_RUN = 1, 2
+FAILED, CANNOT_RUN, TERMINATED = 1, 2, 128 + signal.SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if for_dbt and known.command != "build":
         parser.error(f"unknown arguments: {' '.join(for_dbt)}")
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     settings = read_settings()
     try:
         if known.command == "build":

@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 from warehouse.settings import Settings
 
+SECONDS_TO_END = 30.0  # after Ctrl+C, before dbt is told again
+
 # dbt, collecting garbage less often: it makes many small objects that live until it ends. With that
 # and a log file without the debug lines, a build of the sample takes about a sixth less time.
 _DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import cli; cli()"
@@ -105,14 +107,23 @@ def run_dbt(arguments: Sequence[str], settings: Settings, progress: TextIO = sys
             _follow(event, run, line)
         run.exit_code = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # dbt got the signal too, and ends its statements
+        _let_end(process)  # it got the signal too, and ends its statements
         run.exit_code = 130
         run.errors.append("interrupted")
     finally:
         line.clear()
+        if process.poll() is None:
+            process.terminate()  # this process was told to end: dbt must not stay behind
     run.seconds = time.monotonic() - started
     run.results = _read_results(settings, invocation)
     return run
+
+
+def _let_end(process: subprocess.Popen[str]) -> None:
+    try:
+        process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.terminate()
 
 
 def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:

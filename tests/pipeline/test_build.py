@@ -209,7 +209,15 @@ def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
     assert (target / "index.html").stat().st_size > 100_000
 
 
-def test_make_docs_serves_the_docs_until_it_is_interrupted(second: Project) -> None:
+def start_with_ctrl_c() -> None:
+    """Undo an inherited "ignore Ctrl+C", as shells set it for what they run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(("how", "exit_code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_make_docs_serves_the_docs_until_it_is_stopped(
+    second: Project, how: signal.Signals, exit_code: int
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -220,6 +228,7 @@ def test_make_docs_serves_the_docs_until_it_is_interrupted(second: Project) -> N
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=start_with_ctrl_c,
     )
     try:
         page = fetch(f"http://127.0.0.1:{port}/index.html", server)
@@ -234,10 +243,13 @@ def test_make_docs_serves_the_docs_until_it_is_interrupted(second: Project) -> N
             "Choose another: make docs PORT=8081"
         ]
     finally:
-        os.killpg(server.pid, signal.SIGINT)
+        # Ctrl+C reaches the whole group; `kill` only the process that is named.
+        (os.killpg if how == signal.SIGINT else os.kill)(server.pid, how)
         printed, _ = server.communicate(timeout=60)
-    assert server.returncode == 0, printed
+    assert server.returncode == exit_code, printed
     assert printed.splitlines()[-1] == f"The docs are at http://127.0.0.1:{port}; Ctrl+C stops."
+    with socket.socket() as probe:  # nobody stays behind and serves on
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def fetch(url: str, server: subprocess.Popen[str]) -> bytes:
