@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,16 +25,6 @@ def built(first_build: tuple[Project, Outcome]) -> Project:
 
 
 @pytest.fixture
-def copy(tmp_path: Path, built: Project) -> Callable[[], Project]:
-    """Make a fresh copy of the project, not built, to change and break."""
-
-    def make() -> Project:
-        return Project(tmp_path / "project", parsed_from=built)
-
-    return make
-
-
-@pytest.fixture
-def project(copy: Callable[[], Project]) -> Project:
+def project(tmp_path: Path, built: Project) -> Project:
     """A fresh copy of the project, not built, to change and break."""
-    return copy()
+    return Project(tmp_path / "project", parsed_from=built)

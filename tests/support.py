@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,19 @@ class Project:
 
     def run(self, *command: str, **environment: str) -> Outcome:
         """Run a Python module, such as `run("warehouse", "build")`, in the project's folder."""
+        return self._run(command, environment, largest_file=None)
+
+    def run_on_a_full_disk(self, largest_file: int, *command: str) -> Outcome:
+        """Run a Python module while no file may outgrow so many bytes."""
+        return self._run(command, {}, largest_file)
+
+    def _run(
+        self, command: Sequence[str], environment: dict[str, str], largest_file: int | None
+    ) -> Outcome:
+        def limit_files() -> None:
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
         settings = {
             key: value
             for key, value in os.environ.items()
@@ -71,6 +86,7 @@ class Project:
             [sys.executable, "-m", *command],
             cwd=self.folder,
             env=settings | environment,
+            preexec_fn=limit_files,
             capture_output=True,
             text=True,
             timeout=600,

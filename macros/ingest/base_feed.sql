@@ -184,14 +184,14 @@ from decided
             then {{ fault(name, text, 'is not a number') }}
         when {{ name }} is null and not {{ full_match(text, grammar(type)) }}
             then {{ fault(name, text, 'has more than ' ~ type.scale ~ ' decimals') }}
-        {%- elif type.name != 'text' %}
+        {%- elif type.name in ['integer', 'bigint'] %}
         when {{ name }} is null and not {{ full_match(text, grammar(type)) }}
-            then {{ fault(name, text, 'is not ' ~ article(type.name)) }}
+            then {{ fault(name, text, 'is not an integer') }}
+        {%- elif type.name != 'text' %}
+        when {{ name }} is null then {{ fault(name, text, 'is not a ' ~ type.name) }}
         {%- endif %}
         {%- if type.name in ['integer', 'bigint', 'decimal'] %}
         when {{ name }} is null then {{ fault(name, text, 'is too large for ' ~ type_of(type)) }}
-        {%- elif type.name != 'text' %}
-        when {{ name }} is null then {{ fault(name, text, 'is not ' ~ article(type.name)) }}
         {%- endif %}
         {%- if column.minimum is not none %}
         when {{ name }} < {{ column.minimum }}
@@ -206,13 +206,6 @@ from decided
         {%- endif %}
     end
 {%- endmacro %}
-
-
-{% macro article(type_name) %}
-    {{ return({
-        'integer': 'an integer', 'bigint': 'an integer', 'date': 'a date', 'timestamp': 'a timestamp',
-    }[type_name]) }}
-{% endmacro %}
 
 
 {% macro fault(name, text, says) %}

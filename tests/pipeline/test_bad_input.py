@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -232,26 +230,8 @@ def test_a_query_before_the_first_build_says_to_build(project: Project) -> None:
 
 
 def test_a_full_disk_is_named_and_the_last_database_still_opens(seeded: Project) -> None:
-    size = seeded.database.stat().st_size
-
-    def no_file_may_grow_past_the_database() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300_000, size + 300_000))
-
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("DBT_", "WAREHOUSE_"))
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "warehouse", "build"],
-        cwd=seeded.folder,
-        env=environment,
-        preexec_fn=no_file_may_grow_past_the_database,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    outcome = Outcome(done.returncode, done.stdout, done.stderr)
+    a_little_more = seeded.database.stat().st_size + 300_000
+    outcome = seeded.run_on_a_full_disk(a_little_more, "warehouse", "build")
     line = only_error(outcome, outcome.exit_code)
     assert outcome.exit_code in (1, 2)
     assert line.startswith("no space left to write build/warehouse.duckdb")
