@@ -15,10 +15,14 @@ from typing import Any
 
 import duckdb
 
+from warehouse.published import PublishedFolder
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What a fresh clone holds that a build needs.
-_PARTS = ("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests/data", "warehouse")
+_PARTS = (
+    *("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests/data", "warehouse", "api"),
+)
 
 
 # For a build of a few nodes: leave out tests that need others, which are not built.
@@ -50,6 +54,7 @@ class Project:
     def __init__(self, folder: Path, parsed_from: Project | None = None) -> None:
         self.folder = folder
         self.database = folder / "build" / "warehouse.duckdb"
+        self.published = PublishedFolder(folder / "published")
         for part in _PARTS:
             source, target = ROOT / part, folder / part
             target.parent.mkdir(parents=True, exist_ok=True)

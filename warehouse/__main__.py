@@ -12,6 +12,7 @@ import duckdb
 
 from warehouse.dbt import Run, run_dbt
 from warehouse.failures import explain
+from warehouse.published import what_readers_see
 from warehouse.report import NotBuiltError, open_database, report
 from warehouse.settings import Settings, read_settings
 
@@ -62,7 +63,9 @@ def build(settings: Settings, for_dbt: Sequence[str]) -> int:
     for warning in run.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if run.exit_code:
-        return _explain(run, settings)
+        code = _explain(run, settings)
+        print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
+        return code
     print(f"\n{report(run, settings)}")
     return 0
 

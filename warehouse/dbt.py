@@ -49,6 +49,9 @@ class Run:
         errors: what dbt said before or instead of running nodes.
         warnings: the warnings dbt raised, in the order they came.
         seconds: wall time of the command.
+        invocation: dbt's id of the command; empty when it did not come to say it.
+        publication: what dbt said of the publication: "Published ..." or "Not published: ...";
+            empty when it did not come so far.
     """
 
     exit_code: int
@@ -56,6 +59,8 @@ class Run:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    invocation: str = ""
+    publication: str = ""
 
     def count(self, kind: str, *statuses: str) -> int:
         """Number of nodes of a kind, of these statuses or of any."""
@@ -100,10 +105,9 @@ def run_dbt(arguments: Sequence[str], settings: Settings, progress: TextIO = sys
     )
     run = Run(exit_code=0)
     line = ProgressLine(progress)
-    invocation = ""
     try:
         for event in _events(process):
-            invocation = event["info"].get("invocation_id", invocation)
+            run.invocation = event["info"].get("invocation_id", run.invocation)
             _follow(event, run, line)
         run.exit_code = process.wait()
     except KeyboardInterrupt:
@@ -115,7 +119,7 @@ def run_dbt(arguments: Sequence[str], settings: Settings, progress: TextIO = sys
         if process.poll() is None:
             process.terminate()  # this process was told to end: dbt must not stay behind
     run.seconds = time.monotonic() - started
-    run.results = _read_results(settings, invocation)
+    run.results = _read_results(settings, run.invocation)
     return run
 
 
@@ -143,6 +147,8 @@ def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
     data = event.get("data", {})
     if name == "LogStartLine":
         line.show(data["index"], data["total"], data["node_info"]["node_name"])
+    elif name == "JinjaLogInfo" and text.startswith(("Published ", "Not published: ")):
+        run.publication = text
     elif name == "MainEncounteredError":
         run.errors.append(text.removeprefix("Encountered an error:").strip())
     elif name == "PlainText" and text.startswith("Error:"):

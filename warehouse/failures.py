@@ -8,9 +8,19 @@ from pathlib import Path
 from warehouse.dbt import NodeResult, Run
 from warehouse.settings import Settings
 
+NO_SPACE_TO_PUBLISH = (
+    "no space left to write {published}. Free some space, or set WAREHOUSE_PUBLISHED to another "
+    "disk, then try again."
+)
+
 # What DuckDB and dbt say, and the line a person needs. The groups of the pattern fill the line,
-# {database} is the database file.
+# {database} is the database file, {published} the folder of snapshots.
 _KNOWN = [
+    (
+        r"^(?=.*\.parquet)(?=.*(No space left on device|File too large|Could not write all bytes|"
+        r"disk quota exceeded))",
+        NO_SPACE_TO_PUBLISH,
+    ),
     (
         r"Could not set lock on file .*?Conflicting lock is held in (?P<program>.+?) "
         r"\(PID (?P<pid>\d+)\)",
@@ -111,6 +121,7 @@ def known_failure(text: str, settings: Settings) -> str | None:
             return line.format(
                 database=settings.shown(settings.database),
                 profiles=settings.shown(settings.profiles),
+                published=settings.shown(settings.published),
                 **found,
             )
     return None

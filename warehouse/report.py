@@ -14,6 +14,7 @@ import duckdb
 
 from warehouse.dbt import Run
 from warehouse.failures import known_failure
+from warehouse.published import what_readers_see
 from warehouse.settings import Settings
 
 PERIOD_DAYS = 30
@@ -289,13 +290,23 @@ def _outcome(run: Run, settings: Settings) -> list[str]:
         "",
         *_aligned(
             [
+                ("Published", _published(run, settings)),
                 ("Database", settings.shown(settings.database)),
+                ("Serve", "make serve"),
                 ("Docs", "make docs"),
                 ("Look", 'make query SQL="select * from marts.daily_sales order by date desc"'),
                 ("Rejected", 'make query SQL="select * from marts.rejected_rows"'),
             ]
         ),
     ]
+
+
+def _published(run: Run, settings: Settings) -> str:
+    """What dbt said of the publication, without the word that begins the line."""
+    said = run.publication.removeprefix("Published ").removeprefix("Not published: ")
+    if run.publication.startswith("Published "):
+        return said
+    return f"nothing new: {said or what_readers_see(settings.published)}"
 
 
 def _aligned(table: Sequence[Sequence[str]], right: Collection[int] = ()) -> Iterator[str]:

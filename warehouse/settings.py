@@ -19,12 +19,14 @@ class Settings:
         database: the DuckDB file that dbt writes (`WAREHOUSE_DB`).
         profiles: the folder of profiles.yml (`DBT_PROFILES_DIR`).
         target: the folder of dbt's artifacts (`DBT_TARGET_PATH`).
+        published: the folder of the published snapshots (`WAREHOUSE_PUBLISHED`).
     """
 
     root: Path
     database: Path
     profiles: Path
     target: Path
+    published: Path
 
     def shown(self, path: Path) -> str:
         """A path as people type it: from the root where it is inside."""
@@ -42,4 +44,5 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         database=path("WAREHOUSE_DB", "build/warehouse.duckdb"),
         profiles=path("DBT_PROFILES_DIR", "profiles"),
         target=path("DBT_TARGET_PATH", "target"),
+        published=path("WAREHOUSE_PUBLISHED", "published"),
     )

@@ -112,6 +112,16 @@
 {% endmacro %}
 
 
+{% macro feed_area(feed) %}
+    {#- The area of a feed: the folder below models/staging where its contract stands. -#}
+    {%- for source in graph.sources.values()
+        if source.source_name == 'landing' and source.name == feed -%}
+        {{ return(source.fqn[-3]) }}
+    {%- endfor -%}
+    {%- do exceptions.raise_compiler_error(feed ~ ' is not a feed') -%}
+{% endmacro %}
+
+
 {% macro feed_day(feed) %}
     {#- The business day of a row of base_<feed>, by the contract's date_column. -#}
     {%- set contract = feed_contract(feed) -%}

@@ -12,6 +12,7 @@ typed as (
 
     select
         feed,
+        area,
         file,
         cast(line_number as bigint) as line_number,
         reasons,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, Project
+from warehouse.audit import faults_of_api
 
 Node = dict[str, Any]
 
@@ -21,6 +22,7 @@ MAY_READ = {
     "stg": {"base"},
     "int": {"stg", "int"},
     "mart": {"stg", "int", "mart"},
+    "publication": {"mart"},
 }
 
 
@@ -40,7 +42,7 @@ def marts_of(manifest: Node) -> list[Node]:
 
 
 def room(node: Node) -> str:
-    """The room of a model: base, stg, int or mart; the resource type of anything else."""
+    """The room of a model: base, stg, int, mart or publication; of the rest the resource type."""
     if node["resource_type"] != "model":
         return str(node["resource_type"])
     if node["fqn"][1] in MART_FOLDERS:
@@ -146,6 +148,22 @@ def test_nothing_reads_from_its_right_neighbour(manifest: Node) -> None:
         for unique_id in model["depends_on"]["nodes"]:
             read = nodes[unique_id]
             assert room(read) in MAY_READ[room(model)], f"{model['name']} reads {read['name']}"
+
+
+def test_the_publication_reads_every_mart(manifest: Node) -> None:
+    (publication,) = [node for node in models_of(manifest) if room(node) == "publication"]
+    assert sorted(publication["depends_on"]["nodes"]) == sorted(
+        mart["unique_id"] for mart in marts_of(manifest)
+    )
+
+
+def test_every_mart_says_who_may_read_it_over_http(manifest: Node) -> None:
+    for mart in marts_of(manifest):
+        api = mart["config"]["meta"].get("api")
+        assert list(faults_of_api(api, mart["columns"])) == [], mart["name"]
+        area = mart["fqn"][-2]
+        assert api["scope"] == area, mart["name"]
+        assert set(api["example"]) == set(mart["columns"]), mart["name"]
 
 
 def test_lineage_reaches_from_each_feed_to_a_reader_and_back(manifest: Node) -> None:

@@ -12,6 +12,9 @@ import yaml
 from tests.support import ROOT
 
 META = {"grain", "formula", "feed"}
+API = {
+    *("scope", "row_scope", "route", "filters", "order", "default_limit", "hide", "example"),
+}
 CONTRACT = {
     *("required", "minimum", "exclusive_minimum", "accepted_values", "aliases", "references"),
 }
@@ -31,7 +34,8 @@ FILE: dict[str, Any] = {
     "models": {
         "name": None,
         "description": None,
-        "config": dict.fromkeys(MODEL_CONFIG) | {"meta": dict.fromkeys(META)},
+        "config": dict.fromkeys(MODEL_CONFIG)
+        | {"meta": dict.fromkeys(META) | {"api": dict.fromkeys(API)}},
         "data_tests": "tests",
         "columns": COLUMN,
     },
@@ -133,6 +137,10 @@ def test_yaml_files_were_found() -> None:
         (
             "models: [{name: a, columns: [{name: b, config: {meta: {formla: c}}}]}]",
             ".models[a].columns[b].config.meta.formla",
+        ),
+        (
+            "models: [{name: a, config: {meta: {api: {scop: shop}}}}]",
+            ".models[a].config.meta.api.scop",
         ),
         ("modles: []", ".modles"),
     ],

@@ -149,7 +149,7 @@ def test_a_column_type_on_a_seed_is_refused_since_it_would_have_no_effect(
     )
     outcome = project.build("--select", "products", **ALONE)
     assert outcome.exit_code == 1
-    assert outcome.lines[-1].startswith("error: seeds/shop/products.csv: column_types")
+    assert outcome.lines[-2].startswith("error: seeds/shop/products.csv: column_types")
 
 
 def test_the_lineage_of_a_seed_is_kept(built: Project) -> None:

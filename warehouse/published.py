@@ -1,0 +1,568 @@
+"""The published folder: whole snapshots of the marts, and the log that says which one is read.
+
+    <folder>/log.jsonl                 one entry a line; the last one names what readers see
+    <folder>/<version>/<mart>.parquet  the marts
+    <folder>/<version>/catalog.json    what they are; described in docs/publication.md
+    <folder>/.lock                     one writer at a time
+
+A snapshot exists from the line end of its entry in the log on. Everything before, and everything
+that a build left behind when it was killed, does not exist for readers, and the next writer
+removes it. Nothing here needs dbt: the API imports this module alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+FORMAT = 1  # of catalog.json
+LOG, LOCK, CATALOG = "log.jsonl", ".lock", "catalog.json"
+REMOVING = ".removing"  # ends the name of a folder that is being removed
+
+SECONDS_TO_WAIT = 60.0  # for another writer
+_SECONDS_BETWEEN_TRIES = 0.05
+_VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+
+class PublishedError(Exception):
+    """Something about the published folder; the message is one line for people."""
+
+
+class GoneError(PublishedError):
+    """The snapshot is not there: it never was, or it was pruned."""
+
+
+class DamagedError(PublishedError):
+    """The log, a catalog or a file is not what was written."""
+
+
+class BusyError(PublishedError):
+    """Another process writes to the folder, and takes too long."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the log: from `at` on, readers see `version`.
+
+    Attributes:
+        version: the snapshot's name.
+        at: when, UTC.
+        action: `publish` or `rollback`.
+        catalog_sha256: of the snapshot's catalog.json; empty when the line does not say.
+    """
+
+    version: str
+    at: datetime
+    action: str
+    catalog_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What became of the snapshots that were too many.
+
+    Attributes:
+        removed: versions that are gone now, oldest first.
+        in_use: versions that stay because a reader holds them, oldest first.
+        size: bytes that were freed.
+    """
+
+    removed: tuple[str, ...]
+    in_use: tuple[str, ...]
+    size: int
+
+
+def make_version(at: datetime, invocation_id: str) -> str:
+    """The name of a snapshot, such as 20261121T013501Z-1a2b3c4d; names sort by time.
+
+    Args:
+        at: when its publication began, with a time zone.
+        invocation_id: dbt's id of the run, a UUID.
+    """
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{invocation_id.replace('-', '')[:8].lower()}"
+
+
+def is_version(text: str) -> bool:
+    """Whether a text has the shape of a version, so that a path may be made of it."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def format_time(at: datetime) -> str:
+    """A time as the log and the catalog write it, such as 2026-11-21T01:35:01.123456Z."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+class Lease:
+    """A reader's hold on a snapshot; while any process has one, prune keeps the snapshot."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over an open file that carries the lock."""
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Let the snapshot go; a second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __enter__(self) -> Lease:
+        """Hold on until the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go."""
+        self.release()
+
+
+class Draft:
+    """A snapshot that is being written, and the lock that lets nobody else write.
+
+    Attributes:
+        version: what it will be called.
+        at: when it began, UTC.
+        path: its folder; the files of the marts go there.
+    """
+
+    def __init__(self, folder: PublishedFolder, version: str, at: datetime, lock: int) -> None:
+        """Take over the lock; `PublishedFolder.begin` calls this."""
+        self._folder = folder
+        self._lock: int | None = lock
+        self._catalog_sha256 = ""
+        self.version = version
+        self.at = at
+        self.path = folder.folder(version)
+
+    def write_catalog(self, catalog: Mapping[str, Any]) -> None:
+        """Bring the files of the marts to the disk, then the catalog beside them.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        for file in sorted(self.path.iterdir()):
+            _sync(file)
+        content = (json.dumps(catalog, ensure_ascii=False, indent=1) + "\n").encode()
+        new = self.path / f"{CATALOG}.new"
+        _write_whole(new, content)
+        new.replace(self.path / CATALOG)
+        _sync(self.path)
+        _sync(self._folder.path)
+        self._catalog_sha256 = hashlib.sha256(content).hexdigest()
+
+    def publish(self) -> Entry:
+        """Append the entry that makes the snapshot exist, and let other writers go on.
+
+        Raises:
+            OSError: the disk is full or broken; the log is as it was before.
+        """
+        entry = Entry(self.version, self.at, "publish", self._catalog_sha256)
+        self._folder._append(entry)
+        self._unlock()
+        return entry
+
+    def discard(self) -> None:
+        """Remove what was written, unless it was published; a second time does nothing."""
+        if self._lock is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._unlock()
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+class PublishedFolder:
+    """The snapshots below a folder, for those who read, and for those who write, one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Look at a folder; it need not exist yet, and it is made by the first publication."""
+        self.path = path
+
+    # ------------------------------------------------------------------ the log
+
+    def stamp(self) -> object:
+        """A value that is another one whenever the log is; None when there is no log.
+
+        Costs one stat, so that it can be asked for with each request.
+        """
+        try:
+            found = (self.path / LOG).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def entries(self) -> list[Entry]:
+        """The entries of the log, oldest first; a last line without its end is none yet.
+
+        Raises:
+            DamagedError: a line is no entry.
+            OSError: the log cannot be read.
+        """
+        try:
+            content = (self.path / LOG).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        lines = content.split(b"\n")[:-1]
+        return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
+
+    def _parse(self, line: bytes, number: int) -> Entry:
+        try:
+            fields = json.loads(line)
+            entry = Entry(
+                version=fields["version"],
+                at=datetime.fromisoformat(fields["at"]),
+                action=fields["action"],
+                catalog_sha256=fields.get("catalog_sha256", ""),
+            )
+            if not is_version(entry.version) or entry.action not in ("publish", "rollback"):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(
+                f"{self.path / LOG}: line {number} is not an entry. Remove the line, or bring "
+                "the file back from a copy"
+            ) from error
+        return entry
+
+    def newest(self) -> Entry | None:
+        """The entry that names what readers see; None before the first publication.
+
+        Raises:
+            DamagedError: a line of the log is no entry.
+        """
+        entries = self.entries()
+        return entries[-1] if entries else None
+
+    def versions(self) -> list[str]:
+        """The complete snapshots: in the log and still on disk, in the order of publication.
+
+        Raises:
+            DamagedError: a line of the log is no entry.
+        """
+        logged = dict.fromkeys(entry.version for entry in self.entries())
+        return [version for version in logged if (self.folder(version) / CATALOG).is_file()]
+
+    # ------------------------------------------------------------------ a snapshot
+
+    def folder(self, version: str) -> Path:
+        """Where a snapshot's files are, or would be.
+
+        Raises:
+            GoneError: the text is no version.
+        """
+        if not is_version(version):
+            raise GoneError(f"{version!r} is no version, such as 20261121T013501Z-1a2b3c4d")
+        return self.path / version
+
+    def catalog(self, version: str) -> dict[str, Any]:
+        """What a snapshot holds, from its catalog.json.
+
+        Raises:
+            GoneError: there is no such snapshot.
+            DamagedError: the catalog, or the log, is not what was written.
+        """
+        folder = self.folder(version)
+        entry = self._entry_of(version)
+        try:
+            content = (folder / CATALOG).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._gone(version) from error
+        damaged = DamagedError(f"{folder / CATALOG} is not what was published")
+        written = entry.catalog_sha256
+        if written and hashlib.sha256(content).hexdigest() != written:
+            raise damaged
+        try:
+            catalog = json.loads(content)
+        except ValueError as error:
+            raise damaged from error
+        if not isinstance(catalog, dict) or catalog.get("version") != version:
+            raise damaged
+        if catalog.get("format") != FORMAT:
+            raise DamagedError(
+                f"{folder / CATALOG} has format {catalog.get('format')}, this program reads "
+                f"format {FORMAT}"
+            )
+        return catalog
+
+    def verify(self, version: str) -> dict[str, Any]:
+        """The catalog of a snapshot, after comparing each file with what was written.
+
+        Raises:
+            GoneError: there is no such snapshot.
+            DamagedError: a file is missing, or another one; the message names it.
+        """
+        catalog = self.catalog(version)
+        for mart in catalog["marts"]:
+            file = self.folder(version) / mart["file"]
+            try:
+                same = file.stat().st_size == mart["bytes"] and sha256_of(file) == mart["sha256"]
+            except OSError as error:
+                raise DamagedError(f"{file} cannot be read: {error.strerror or error}") from error
+            if not same:
+                raise DamagedError(f"{file} is not what was published")
+        return catalog
+
+    def lease(self, version: str) -> Lease:
+        """Hold a snapshot, so that no process prunes it while it is read.
+
+        Raises:
+            GoneError: there is no such snapshot.
+            DamagedError: a line of the log is no entry.
+        """
+        self._entry_of(version)
+        path = self.folder(version) / CATALOG
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._gone(version) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            # Between the opening and the lock, the folder may have been removed.
+            if path.stat().st_ino != os.fstat(descriptor).st_ino:
+                raise self._gone(version)
+        except FileNotFoundError as error:
+            os.close(descriptor)
+            raise self._gone(version) from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return Lease(descriptor)
+
+    def _entry_of(self, version: str) -> Entry:
+        """The entry that published a snapshot.
+
+        Raises:
+            GoneError: there is none, or the text is no version.
+        """
+        self.folder(version)
+        for entry in self.entries():
+            if entry.version == version:
+                return entry
+        raise self._gone(version)
+
+    def _gone(self, version: str) -> GoneError:
+        return GoneError(f"there is no snapshot {version} in {self.path}")
+
+    # ------------------------------------------------------------------ writing
+
+    def begin(self, invocation_id: str, wait: float = SECONDS_TO_WAIT) -> Draft:
+        """Begin a snapshot: lock the folder, clean up behind dead builds, make its folder.
+
+        Args:
+            invocation_id: dbt's id of the run.
+            wait: seconds to wait for another writer.
+
+        Raises:
+            BusyError: another process writes, and did not end in time.
+            DamagedError: a line of the log is no entry.
+            OSError: the folder cannot be written.
+        """
+        lock = self._lock(wait)
+        try:
+            self._clean()
+            at = datetime.now(UTC)
+            draft = Draft(self, make_version(at, invocation_id), at, lock)
+            draft.path.mkdir()
+        except BaseException:
+            os.close(lock)
+            raise
+        return draft
+
+    def rollback(self, version: str, wait: float = SECONDS_TO_WAIT) -> Entry:
+        """Let readers see an older snapshot again, once all of it proved whole.
+
+        Args:
+            version: a snapshot that was published.
+            wait: seconds to wait for another writer.
+
+        Returns:
+            The entry that readers follow now; no new one when they see that version already.
+
+        Raises:
+            GoneError: there is no such snapshot.
+            DamagedError: it, or the log, is not what was written.
+            BusyError: another process writes, and did not end in time.
+            OSError: the log cannot be written.
+        """
+        self.catalog(version)
+        with self._locked(wait):
+            self.verify(version)
+            newest = self.newest()
+            if newest is not None and newest.version == version:
+                return newest
+            written = self._entry_of(version).catalog_sha256
+            entry = Entry(version, datetime.now(UTC), "rollback", written)
+            self._cut_torn_line()
+            self._append(entry)
+            return entry
+
+    def prune(self, keep: int, wait: float = SECONDS_TO_WAIT) -> Pruned:
+        """Remove the oldest snapshots, never what readers see nor one that a reader holds.
+
+        Args:
+            keep: how many of the newest snapshots stay, at least 1.
+            wait: seconds to wait for another writer.
+
+        Raises:
+            PublishedError: keep is less than 1.
+            DamagedError: a line of the log is no entry.
+            BusyError: another process writes, and did not end in time.
+            OSError: a folder cannot be removed.
+        """
+        if keep < 1:
+            raise PublishedError(f"at least 1 snapshot must stay, not {keep}")
+        removed, in_use, size = [], [], 0
+        if not self.path.is_dir():
+            return Pruned((), (), 0)
+        with self._locked(wait):
+            self._clean()
+            newest = self.newest()
+            for version in self.versions()[:-keep]:
+                if newest is not None and version == newest.version:
+                    continue
+                freed = self._remove(version)
+                if freed is None:
+                    in_use.append(version)
+                else:
+                    removed.append(version)
+                    size += freed
+        return Pruned(tuple(removed), tuple(in_use), size)
+
+    def _remove(self, version: str) -> int | None:
+        """Remove a snapshot; its bytes, or None when a reader holds it."""
+        folder = self.folder(version)
+        descriptor = os.open(folder / CATALOG, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        else:
+            # Gone at once, by a rename, so that nobody finds half of it.
+            gone = folder.rename(folder.with_name(version + REMOVING))
+        finally:
+            os.close(descriptor)
+        size = sum(file.stat().st_size for file in gone.iterdir())
+        shutil.rmtree(gone)
+        return size
+
+    def _clean(self) -> None:
+        """Remove what killed writers left behind; only with the lock, when no other one lives."""
+        logged = {entry.version for entry in self.entries()}
+        for path in sorted(self.path.iterdir()):
+            version = path.name.removesuffix(REMOVING)
+            is_left_over = version != path.name or version not in logged
+            if is_version(version) and is_left_over:
+                shutil.rmtree(path)
+        self._cut_torn_line()
+
+    def _cut_torn_line(self) -> None:
+        """Take away a last line without its end, which would spoil the next entry."""
+        try:
+            content = (self.path / LOG).read_bytes()
+        except FileNotFoundError:
+            return
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self.path / LOG, whole)
+
+    def _append(self, entry: Entry) -> None:
+        """Add a line to the log and bring it to the disk; all of it or nothing."""
+        line = {"version": entry.version, "at": format_time(entry.at), "action": entry.action}
+        if entry.catalog_sha256:
+            line["catalog_sha256"] = entry.catalog_sha256
+        content = (json.dumps(line) + "\n").encode()
+        log = os.open(self.path / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            before = os.fstat(log).st_size
+            try:
+                if os.write(log, content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / LOG))
+                os.fsync(log)
+            except BaseException:
+                os.ftruncate(log, before)
+                raise
+        finally:
+            os.close(log)
+        _sync(self.path)
+
+    def _lock(self, wait: float) -> int:
+        """Become the one writer; the lock is an open file, and ends with it or the process."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        until = time.monotonic() + wait
+        try:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    if time.monotonic() >= until:
+                        raise BusyError(
+                            f"another process has been writing to {self.path} for {wait:.0f} s. "
+                            "Wait for it, then try again"
+                        ) from error
+                    time.sleep(_SECONDS_BETWEEN_TRIES)
+                else:
+                    return lock
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @contextmanager
+    def _locked(self, wait: float) -> Iterator[None]:
+        lock = self._lock(wait)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+
+def what_readers_see(path: Path) -> str:
+    """The end of a sentence that begins with "not published": what is in the folder instead."""
+    try:
+        newest = PublishedFolder(path).newest()
+    except (PublishedError, OSError) as error:
+        return f"what readers see is not known: {error}"
+    return f"readers keep {newest.version}" if newest else "nothing has been published yet"
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's content, in hex.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

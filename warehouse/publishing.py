@@ -1,0 +1,372 @@
+"""The part of the publication that is Python: a plugin of dbt-duckdb, loaded by profiles.yml.
+
+macros/publish/publication.sql calls it through `adapter.store_relation`, which is how dbt-duckdb
+lets a materialization reach a plugin. The SQL half copies the marts into files; this half decides
+whether this run may publish, and writes the catalog and the log.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.adapters.duckdb.utils import TargetConfig
+from dbt.version import __version__ as dbt_version
+from dbt_common.events.event_manager_client import get_event_manager
+from dbt_common.exceptions import DbtRuntimeError
+
+from warehouse.audit import Command, Needed, Node, Outcome, audit, marts_of, needed_by
+from warehouse.failures import NO_SPACE_TO_PUBLISH
+from warehouse.published import (
+    FORMAT,
+    Draft,
+    PublishedError,
+    PublishedFolder,
+    format_time,
+    sha256_of,
+    what_readers_see,
+)
+from warehouse.settings import Settings, read_settings
+
+Columns = Sequence[tuple[str, str]]  # names and DuckDB's types
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What there is of a mart, in the database or in a file.
+
+    Attributes:
+        rows: their number.
+        total: the sum of a hash of each row, as text; equal rows give equal sums.
+        columns: their names and types.
+    """
+
+    rows: int | None
+    total: str
+    columns: Columns
+
+
+class Plugin(BasePlugin):
+    """Publishes the marts at the end of a whole, green build."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002 - dbt's signature
+        """Follow what becomes of each node from the first connection of the run on."""
+        self._invocation = ""
+        self._outcomes: dict[str, Outcome] = {}
+        self._manifest: dict[str, Any] = {}
+        self._draft: Draft | None = None
+        self._publication = ""
+        self._follow_run()
+
+    def configure_cursor(self, cursor: object) -> None:  # noqa: ARG002 - dbt's signature
+        """Follow the next run too, when one process has several: each starts without followers."""
+        self._follow_run()
+
+    def _follow_run(self) -> None:
+        callbacks = get_event_manager().callbacks
+        if self._on_event not in callbacks:
+            callbacks.append(self._on_event)
+
+    def _on_event(self, event: Any) -> None:
+        """Note what became of a node; dbt says so before it starts what depends on the node."""
+        if event.info.name != "NodeFinished":
+            return
+        self._follow(event.info.invocation_id)
+        result, unique_id = event.data.run_result, event.data.node_info.unique_id
+        self._outcomes[unique_id] = Outcome(result.status, result.num_failures)
+        if unique_id == self._publication:
+            self._give_up()
+
+    def _follow(self, invocation_id: str) -> None:
+        """Forget what another run did, when this is the first word of a new one."""
+        if invocation_id != self._invocation:
+            self._give_up()
+            self._invocation, self._outcomes = invocation_id, {}
+
+    def _give_up(self) -> None:
+        """Remove a snapshot that did not come to be published, and let others write."""
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.discard()
+
+    def store(self, target_config: TargetConfig) -> None:
+        """Do one step of the publication, and put what comes of it into the call.
+
+        Raises:
+            DbtRuntimeError: it cannot be done; one line that says why and what to do.
+        """
+        call = target_config.config
+        steps = {
+            "begin": self._begin,
+            "write_catalog": self._write_catalog,
+            "publish": self._publish,
+            "what_readers_see": self._what_readers_see,
+        }
+        try:
+            call["answer"] = steps[call["step"]](call)
+        except PublishedError as error:
+            raise DbtRuntimeError(f"not published: {error}.") from error
+        except OSError as error:
+            raise DbtRuntimeError(_explain(error, read_settings())) from error
+
+    def _begin(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Audit the run and begin a snapshot; what is to be copied, and where to."""
+        self._follow(call["invocation_id"])
+        self._publication = call["publication"]
+        self._manifest = _read_manifest(self._invocation)
+        faults = audit(self._manifest, self._publication, _command(), self._outcomes)
+        if faults:
+            raise PublishedError("; ".join(faults))
+        self._draft = PublishedFolder(read_settings().published).begin(self._invocation)
+        return {
+            "vars": _names_of_vars(self._manifest["metadata"]["project_name"]),
+            "marts": [
+                {
+                    "name": mart["name"],
+                    "relation": mart["relation_name"],
+                    "columns": list(mart["columns"]),
+                    "grain": mart["config"]["meta"]["grain"],
+                    "file": str(self._draft.path / _file_of(mart)),
+                }
+                for mart in marts_of(self._manifest)
+            ],
+        }
+
+    def _write_catalog(self, call: Mapping[str, Any]) -> None:
+        """Read the files back, and write the catalog of what they are."""
+        draft = self._begun()
+        needed = needed_by(self._manifest, self._publication)
+        with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+            marts = [
+                describe_mart(mart, draft.path, _counted(call, mart["name"]), connection)
+                for mart in marts_of(self._manifest)
+            ]
+        draft.write_catalog(
+            {
+                "format": FORMAT,
+                "version": draft.version,
+                "published_at": format_time(draft.at),
+                "invocation_id": self._invocation,
+                "engine": {
+                    "dbt": dbt_version,
+                    "adapter": f"duckdb {_adapter_version()}",
+                    "database": f"DuckDB {duckdb.__version__}",
+                },
+                "git_commit": git_commit(read_settings().root),
+                "vars": call["vars"],
+                "tests": count_tests(self._manifest, needed, self._outcomes),
+                "rows": sum(mart["rows"] for mart in marts),
+                "marts": marts,
+            }
+        )
+
+    def _publish(self, call: Mapping[str, Any]) -> str:
+        """Append to the log: from here on, readers see the snapshot."""
+        draft = self._begun()
+        draft.publish()
+        self._draft = None
+        settings = read_settings()
+        rows = sum(call["rows"].values())
+        return (
+            f"Published {draft.version}: {len(call['rows'])} marts, {rows:,} rows, "
+            f"in {settings.shown(settings.published)}/"
+        )
+
+    def _begun(self) -> Draft:
+        if self._draft is None:
+            raise PublishedError("the publication was given up before its end; build again")
+        return self._draft
+
+    def _what_readers_see(self, call: Mapping[str, Any]) -> str:  # noqa: ARG002 - as other steps
+        """The end of the sentence that says that nothing was published."""
+        return what_readers_see(read_settings().published)
+
+
+def _flags() -> Any:
+    """The flags of this run; dbt makes them long after this module was imported."""
+    from dbt.flags import get_flags
+
+    return get_flags()  # type: ignore[no-untyped-call]
+
+
+def _command() -> Command:
+    flags = _flags()
+    leaves_out = [f"--{name}" for name in ("empty", "sample") if getattr(flags, name.upper(), None)]
+    return Command(flags.WHICH, leaves_out[0] if leaves_out else None)
+
+
+def _read_manifest(invocation_id: str) -> dict[str, Any]:
+    """The manifest that dbt wrote when this run began.
+
+    Raises:
+        PublishedError: it is not there, or of another run.
+    """
+    settings = read_settings()
+    path = settings.root / (_flags().TARGET_PATH or "target") / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        manifest = {"metadata": {}}
+    if manifest["metadata"].get("invocation_id") != invocation_id:
+        raise PublishedError(
+            f"{settings.shown(path)} is not of this run. Build without --no-write-json, and "
+            "without another dbt command at work in the same target folder"
+        )
+    return manifest
+
+
+def _names_of_vars(project: str) -> list[str]:
+    """The variables that dbt_project.yml declares, in its order."""
+    import yaml
+
+    declared = (
+        yaml.safe_load((read_settings().root / "dbt_project.yml").read_text()).get("vars") or {}
+    )
+    own = declared.get(project)
+    names = [name for name, value in declared.items() if not isinstance(value, dict)]
+    return names + [name for name in own or {} if name not in names]
+
+
+def _counted(call: Mapping[str, Any], name: str) -> Counted:
+    """What the SQL half found in a mart."""
+    columns = tuple((column, type_) for column, type_ in call["columns"][name])
+    return Counted(call["rows"].get(name), call["totals"][name], columns)
+
+
+def _file_of(mart: Node) -> str:
+    return f"{mart['name']}.parquet"
+
+
+def describe_mart(
+    mart: Node, folder: Path, counted: Counted, connection: duckdb.DuckDBPyConnection
+) -> dict[str, Any]:
+    """A mart's entry in the catalog, after reading its file back.
+
+    Args:
+        mart: its node in the manifest.
+        folder: where its file is.
+        counted: what the database holds of it.
+        connection: reads the file; of another database than the one that wrote it.
+
+    Raises:
+        PublishedError: the file does not hold just these rows and columns.
+        OSError: the file cannot be read.
+    """
+    name, meta = mart["name"], mart["config"]["meta"]
+    file = folder / _file_of(mart)
+    found = read_back(file, connection)
+    if found.rows != counted.rows:
+        counts = "has no line for" if counted.rows is None else f"counts {counted.rows} in"
+        raise PublishedError(
+            f"{file.name} holds {found.rows} rows, publication.sql {counts} mart {name}"
+        )
+    if found.columns != counted.columns:
+        types = dict(found.columns)
+        changed = [
+            f"{column} is {type_} in the mart, {types.get(column)} in the file"
+            for column, type_ in counted.columns
+            if types.get(column) != type_
+        ]
+        raise PublishedError(f"{file.name} has other types: {', '.join(changed)}. Cast them")
+    if found.total != counted.total:
+        raise PublishedError(f"{file.name} holds other values than the mart. Build again")
+    return {
+        "name": name,
+        "description": " ".join(mart["description"].split()),
+        "area": mart["fqn"][-2],
+        "grain": meta["grain"],
+        "file": file.name,
+        "rows": found.rows,
+        "bytes": file.stat().st_size,
+        "sha256": sha256_of(file),
+        "contract": {
+            "enforced": mart["contract"]["enforced"],
+            "checksum": mart["contract"]["checksum"],
+        },
+        "columns": [
+            {
+                "name": column,
+                "type": type_,
+                "declared_type": mart["columns"][column]["data_type"],
+                "description": " ".join(mart["columns"][column]["description"].split()),
+                "formula": mart["columns"][column]["config"]["meta"].get("formula"),
+            }
+            for column, type_ in found.columns
+        ],
+        "api": meta.get("api"),
+    }
+
+
+def read_back(file: Path, connection: duckdb.DuckDBPyConnection) -> Counted:
+    """What a Parquet file holds, all of it read.
+
+    Raises:
+        PublishedError: it cannot be read.
+    """
+    try:
+        mart = connection.read_parquet(str(file))
+        columns = tuple(
+            (name, str(type_)) for name, type_ in zip(mart.columns, mart.types, strict=True)
+        )
+        names = ", ".join(f'"{name}"' for name in mart.columns)
+        # As macros/publish/publication.sql has it.
+        total = f"'rows ' || coalesce(sum(hash({names})), 0)"
+        ((rows, found),) = mart.aggregate(f"count(*), {total}").fetchall()
+    except duckdb.Error as error:
+        raise PublishedError(
+            f"{file.name} cannot be read back: {' '.join(str(error).split())}"
+        ) from error
+    return Counted(rows, found, columns)
+
+
+def count_tests(manifest: Node, needed: Needed, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """How many of the audited tests passed and warned, and which ones warned."""
+    warned = [name for name in needed.data_tests if outcomes[name].status == "warn"]
+    return {
+        "data_tests": {"passed": len(needed.data_tests) - len(warned), "warned": len(warned)},
+        "unit_tests": {"passed": len(needed.unit_tests)},
+        "warnings": [
+            {"test": manifest["nodes"][name]["name"], "failures": outcomes[name].failures}
+            for name in warned
+        ],
+    }
+
+
+def git_commit(root: Path) -> str | None:
+    """The commit that is checked out; None without git or outside of a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run(
+        [git, "rev-parse", "--verify", "HEAD"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _adapter_version() -> str:
+    from dbt.adapters.duckdb.__version__ import version
+
+    return str(version)
+
+
+def _explain(error: OSError, settings: Settings) -> str:
+    """A line for a published folder that cannot be written."""
+    place = settings.shown(settings.published)
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return f"not published: {NO_SPACE_TO_PUBLISH.format(published=place)}"
+    return (
+        f"not published: {place} cannot be written: {error.strerror or error}. "
+        "Set WAREHOUSE_PUBLISHED to a folder you may write."
+    )
