@@ -1,17 +1,17 @@
 # Every command a person types. `make` alone lists them.
 
 PYTHON ?= python3
-PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
+FLASK := $(BIN)/flask --app api
 export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test docs query bench lint sample clean
+.PHONY: help build test serve token docs query publications rollback prune bench bench-api lint sample clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(VENV)/installed ## Set up, then build and test everything and show the numbers (ARGS="..." goes to dbt)
 	@$(BIN)/python -m warehouse build $(ARGS)
@@ -19,14 +19,34 @@ build: $(VENV)/installed ## Set up, then build and test everything and show the 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
+serve: $(VENV)/installed ## Serve the published numbers at http://127.0.0.1:5000 (HOST, PORT, WORKERS)
+	@$(FLASK) serve
+
+token: $(VENV)/installed ## Make a token for the API and show how to use it (ARGS="..." goes to tokens create)
+	@$(FLASK) tokens create $(ARGS)
+
+publications: $(VENV)/installed ## List the published snapshots
+	@$(FLASK) publications list
+
+rollback: $(VENV)/installed ## Let readers see an older snapshot again: make rollback VERSION=...
+	@$(FLASK) publications rollback '$(VERSION)'
+
+prune: $(VENV)/installed ## Remove old snapshots that nobody reads: make prune KEEP=10
+	@$(FLASK) publications prune --keep '$(or $(KEEP),10)'
+
 docs: $(VENV)/installed ## Make the dbt docs and serve them on this machine (PORT=8080)
-	@$(BIN)/python -m warehouse docs --port $(PORT)
+	@$(BIN)/python -m warehouse docs --port $(or $(PORT),8080)
 
 query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
 	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
 
 bench: $(VENV)/installed ## Measure how fast seeds load, against dbt's default
 	@$(BIN)/python -m benchmarks.seed_load $(ARGS)
+
+bench-api: $(VENV)/installed-dev ## Measure how many requests the API answers (needs wrk)
+	@command -v wrk >/dev/null || { echo "Installing wrk (apt-get)"; apt-get install -qq -y wrk >/dev/null; } || { \
+		echo "error: wrk is not installed, and apt-get could not do it. As root: apt-get install wrk" >&2; exit 1; }
+	@$(BIN)/python -m benchmarks.api_serving $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
 	@$(BIN)/ruff check .

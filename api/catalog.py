@@ -1,0 +1,204 @@
+"""What a snapshot holds, as its catalog says: marts, columns, and the routes that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a mart.
+
+    Attributes:
+        name: as in the mart.
+        type: DuckDB's name of its type, such as `DECIMAL(18,2)`.
+        description: what it holds, from the dbt contract.
+        formula: how it is computed; None for a column that is no metric.
+    """
+
+    name: str
+    type: str
+    description: str
+    formula: str | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One term of an order; nulls come last both ways."""
+
+    column: str
+    descending: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Order:
+        """Read `column` or `-column`."""
+        return cls(text.removeprefix("-"), text.startswith("-"))
+
+    def __str__(self) -> str:
+        """The term as it is written in a query."""
+        return f"-{self.column}" if self.descending else self.column
+
+
+@dataclass(frozen=True)
+class RouteFilter:
+    """A query parameter of a declared route: which column it is compared with, and how."""
+
+    parameter: str
+    column: str
+    operator: str
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Rows that a route leaves out: those whose column equals a value.
+
+    Attributes:
+        column: the column.
+        equals: the value of the rows that are left out.
+        unless: the boolean parameter that shows them; None: they are never shown.
+    """
+
+    column: str
+    equals: Any
+    unless: str | None
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart that the API may show.
+
+    Attributes:
+        name: as in dbt.
+        description: from the dbt contract.
+        grain: the columns that tell its rows apart.
+        file: its Parquet file, in the folder of the snapshot.
+        rows: how many it has.
+        columns: in the mart's order, by name.
+        scope: the scope that a token needs to read it.
+        row_scope: a column whose value names a further scope that each row needs; None: no such.
+        route: path of its own below /api/v1; None: only /marts/{name}.
+        filters: parameters of that route.
+        order: the default order, made total by the grain.
+        default_limit: rows of a page, unless the caller says.
+        hide: rows that the route leaves out.
+        example: one row of the sample data.
+    """
+
+    name: str
+    description: str
+    grain: tuple[str, ...]
+    file: str
+    rows: int
+    columns: Mapping[str, Column]
+    scope: str
+    row_scope: str | None
+    route: str | None
+    filters: tuple[RouteFilter, ...]
+    order: tuple[Order, ...]
+    default_limit: int
+    hide: tuple[Hidden, ...]
+    example: Mapping[str, Any]
+
+    def total_order(self, order: tuple[Order, ...]) -> tuple[Order, ...]:
+        """An order with the grain at its end, so that no two rows tie."""
+        named = {term.column for term in order}
+        return order + tuple(Order(column) for column in self.grain if column not in named)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What one snapshot holds.
+
+    Attributes:
+        version: of the snapshot.
+        published_at: when it was published, UTC.
+        rows: of all marts.
+        tests: counts of the tests that passed, and the warnings.
+        engine: versions of dbt, its adapter and the database that made it.
+        git_commit: of the project that made it; None when it was no repository.
+        files: Parquet file of every mart, also of those the API does not show, by name.
+        marts: those that the API may show, by name.
+        routes: the same by their declared route.
+    """
+
+    version: str
+    published_at: datetime
+    rows: int
+    tests: Mapping[str, Any]
+    engine: Mapping[str, str]
+    git_commit: str | None
+    bytes: int
+    marts: Mapping[str, Mart]
+    routes: Mapping[str, Mart]
+
+    @property
+    def published_at_text(self) -> str:
+        """The time of publication in ISO 8601, to the second."""
+        return self.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_catalog(content: Mapping[str, Any]) -> Catalog:
+    """Read the catalog of a snapshot.
+
+    Args:
+        content: catalog.json, parsed.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not what a publication writes.
+    """
+    marts = {mart["name"]: _read_mart(mart) for mart in content["marts"] if mart["api"] is not None}
+    return Catalog(
+        version=content["version"],
+        published_at=datetime.fromisoformat(content["published_at"]),
+        rows=content["rows"],
+        tests=content["tests"],
+        engine=content["engine"],
+        git_commit=content["git_commit"],
+        bytes=sum(mart["bytes"] for mart in content["marts"]),
+        marts=marts,
+        routes={mart.route: mart for mart in marts.values() if mart.route},
+    )
+
+
+def _read_mart(content: Mapping[str, Any]) -> Mart:
+    api = content["api"]
+    filters = []
+    for parameter, target in api.get("filters", {}).items():
+        column, _, operator = target.partition(".")
+        filters.append(RouteFilter(parameter, column, operator or "eq"))
+    order = tuple(Order.parse(term) for term in api.get("order", content["grain"]))
+    mart = Mart(
+        name=content["name"],
+        description=" ".join(content["description"].split()),
+        grain=tuple(content["grain"]),
+        file=content["file"],
+        rows=content["rows"],
+        columns={
+            column["name"]: Column(
+                column["name"],
+                column["type"],
+                " ".join(column["description"].split()),
+                column["formula"],
+            )
+            for column in content["columns"]
+        },
+        scope=api["scope"],
+        row_scope=api.get("row_scope"),
+        route=api.get("route"),
+        filters=tuple(filters),
+        order=order,
+        default_limit=api.get("default_limit", DEFAULT_LIMIT),
+        hide=tuple(
+            Hidden(column, rule["equals"], rule.get("unless"))
+            for column, rule in api.get("hide", {}).items()
+        ),
+        example=api.get("example", {}),
+    )
+    object.__setattr__(mart, "order", mart.total_order(order))
+    return mart

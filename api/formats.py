@@ -1,0 +1,197 @@
+"""The shapes in which rows leave: JSON, CSV, Arrow and Parquet, by suffix or by `Accept`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from api.catalog import Catalog, Column
+from api.problems import Problem
+from api.query import base_type, quoted
+
+
+@dataclass(frozen=True)
+class Format:
+    """A shape of an answer.
+
+    Attributes:
+        suffix: of the path, without its dot.
+        media_type: as in `Accept` and `Content-Type`.
+    """
+
+    suffix: str
+    media_type: str
+
+
+JSON = Format("json", "application/json")
+CSV = Format("csv", "text/csv")
+ARROW = Format("arrow", "application/vnd.apache.arrow.stream")
+PARQUET = Format("parquet", "application/vnd.apache.parquet")
+FORMATS = (JSON, CSV, ARROW, PARQUET)
+_BY_SUFFIX = {shape.suffix: shape for shape in FORMATS}
+_BY_MEDIA_TYPE = {shape.media_type: shape for shape in FORMATS}
+
+
+def negotiate(path: str, accept: str) -> tuple[str, Format]:
+    """The path without its suffix, and the format it or the Accept header asks for.
+
+    Args:
+        path: the end of the request's path, such as `daily_sales.csv`.
+        accept: the Accept header; empty when there is none, which means JSON.
+
+    Raises:
+        Problem: the header accepts none of the formats (406).
+    """
+    stem, dot, suffix = path.rpartition(".")
+    if dot and suffix in _BY_SUFFIX:
+        return stem, _BY_SUFFIX[suffix]
+    found = _accepted(accept) if accept else JSON
+    if found is None:
+        raise Problem(
+            406,
+            "not-acceptable",
+            "None of the formats of this answer is accepted. Leave the Accept header out for JSON.",
+            available=list(_BY_MEDIA_TYPE),
+        )
+    return path, found
+
+
+@lru_cache(maxsize=256)
+def _accepted(accept: str) -> Format | None:
+    # Parameters such as charset choose nothing here.
+    ranges = parse_accept_header(accept, MIMEAccept)
+    plain = MIMEAccept([(name.partition(";")[0].strip(), quality) for name, quality in ranges])
+    best = plain.best_match(list(_BY_MEDIA_TYPE))
+    return None if best is None else _BY_MEDIA_TYPE[best]
+
+
+# ---------------------------------------------------------------------------- as SQL
+
+
+def text_sql(column: Column) -> str:
+    """A column as text for JSON and CSV: exact digits, ISO 8601 times, no NaN or Infinity."""
+    name = quoted(column.name)
+    kind = base_type(column)
+    if kind == "TIMESTAMP":
+        return f"replace(cast({name} as varchar), ' ', 'T') || 'Z'"
+    if kind in ("DOUBLE", "FLOAT"):
+        return f"case when isfinite({name}) then {name} end"
+    return name
+
+
+def select_list(columns: Sequence[Column], shape: Format) -> str:
+    """What to select for a format: for JSON one text per row, else a column for each."""
+    if shape is JSON:
+        members = ", ".join(f"{quoted(column.name)} := {text_sql(column)}" for column in columns)
+        return f"cast(to_json(struct_pack({members})) as varchar)"
+    if shape is CSV:
+        return ", ".join(
+            f"to_json({quoted(column.name)})"
+            if column.type.endswith("[]")
+            else f"cast({text_sql(column)} as varchar)"
+            for column in columns
+        )
+    return ", ".join(quoted(column.name) for column in columns)
+
+
+# ---------------------------------------------------------------------------- as bytes
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text: decimals with their exact digits, dates in ISO 8601, no NaN."""
+    if isinstance(value, Mapping):
+        members = (f"{json.dumps(str(name))}:{json_text(item)}" for name, item in value.items())
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(json_text(item) for item in value) + "]"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, date):
+        return f'"{value.isoformat()}"'
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def meta(catalog: Catalog, following: str | None = None) -> dict[str, str | None]:
+    """The `meta` of an answer: which snapshot it comes from, and how to go on."""
+    return {
+        "version": catalog.version,
+        "published_at": catalog.published_at_text,
+        "next": following,
+    }
+
+
+def rows_as_json(rows: Sequence[str], about: Mapping[str, Any]) -> bytes:
+    """Rows that are JSON objects already, as the data of an answer."""
+    return f'{{"data":[{",".join(rows)}],"meta":{json_text(about)}}}'.encode()
+
+
+def rows_as_csv(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bytes:
+    """A header and rows; a missing value is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def table_as_bytes(table: Any, shape: Format) -> bytes:
+    """A pyarrow.Table as an Arrow stream or a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = pyarrow.BufferOutputStream()
+    if shape is PARQUET:
+        pyarrow.parquet.write_table(table, sink, compression="zstd")
+    else:
+        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def records_as_bytes(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Any]],
+    shape: Format,
+    about: Mapping[str, Any],
+) -> bytes:
+    """Rows that were computed here, in any format.
+
+    Args:
+        columns: their names and types.
+        rows: values in the order of the columns.
+        shape: the format.
+        about: the `meta` of a JSON answer.
+    """
+    names = [column.name for column in columns]
+    if shape is JSON:
+        return rows_as_json([json_text(dict(zip(names, row, strict=True))) for row in rows], about)
+    if shape is CSV:
+        return rows_as_csv(names, [[_csv_text(value) for value in row] for row in rows])
+
+    import pyarrow
+
+    types = {
+        "VARCHAR": pyarrow.string(),
+        "BIGINT": pyarrow.int64(),
+        "DATE": pyarrow.date32(),
+        "DECIMAL(18,2)": pyarrow.decimal128(18, 2),
+    }
+    schema = pyarrow.schema([(column.name, types[column.type]) for column in columns])
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    return table_as_bytes(pyarrow.Table.from_pylist(records, schema), shape)
+
+
+def _csv_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return format(value, "f") if isinstance(value, Decimal) else str(value)

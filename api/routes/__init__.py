@@ -1,0 +1,1 @@
+"""The blueprints: what is asked with a token (data) and what is not (pages)."""

@@ -1,0 +1,411 @@
+"""The snapshot that is served: found by the publish log, loaded beside the old one, swapped.
+
+A snapshot is opened once and read by many threads, each through a cursor of its own. Whoever reads
+holds it: an old snapshot is closed when its last reader is done. While it is open its files are
+leased, so that `prune` leaves them alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from api.catalog import Catalog, read_catalog
+from api.problems import Problem
+from api.query import quoted
+from api.settings import Settings
+from warehouse.published import GoneError, Lease, PublishedError, PublishedFolder
+
+log = logging.getLogger("api")
+
+OLD_SNAPSHOTS_OPEN = 2  # older versions that stay open for ?version=
+SECONDS_BEFORE_RETRY = 30.0  # before a damaged snapshot is tried again
+_TICK = 0.1  # seconds between two looks at the clock, for queries that take too long
+
+
+class Snapshot:
+    """One published version, opened for reading.
+
+    Args:
+        folder: the published folder.
+        version: the version to open.
+        settings: limits of size and time.
+
+    Raises:
+        PublishedError: it is gone, or not what was published.
+        duckdb.Error: its files cannot be read.
+    """
+
+    def __init__(self, folder: PublishedFolder, version: str, settings: Settings) -> None:
+        """Lease its files, compare them with their catalog, and load them."""
+        self._lease: Lease = folder.lease(version)
+        try:
+            self.catalog: Catalog = read_catalog(folder.verify(version))
+            self.in_memory = self.catalog.bytes <= settings.in_memory_bytes
+            try:
+                self._connection = self._open(folder, settings)
+            except duckdb.OutOfMemoryException:
+                self.in_memory = False
+                self._connection = self._open(folder, settings)
+        except (KeyError, TypeError, ValueError) as error:
+            self._lease.release()
+            raise PublishedError(
+                f"the catalog of {version} is none that this version of the API can read: {error!r}"
+            ) from error
+        except BaseException:
+            self._lease.release()
+            raise
+        self.version = version
+        self._readers = 0
+        self._is_retired = False
+        self._lock = threading.Lock()
+
+    def _open(self, folder: PublishedFolder, settings: Settings) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
+            ":memory:",
+            config={"memory_limit": f"{settings.memory_limit}B", "temp_directory": ""},
+        )
+        try:
+            place = folder.folder(self.catalog.version).resolve()
+            kind = "table" if self.in_memory else "view"
+            for mart in self.catalog.marts.values():
+                file = str(place / mart.file).replace("'", "''")
+                connection.execute(
+                    f"create {kind} {quoted(mart.name)} as select * from read_parquet('{file}')"
+                )
+            if not self.in_memory:
+                escaped = str(place).replace("'", "''")
+                connection.execute(f"set allowed_directories = ['{escaped}/']")
+            # The server's threads are the parallelism: a small query is faster on one.
+            connection.execute("set threads = 1")
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A cursor of its own for one thread; the caller closes it."""
+        return self._connection.cursor()
+
+    def acquire(self) -> bool:
+        """Count a reader; False when the snapshot was closed meanwhile."""
+        with self._lock:
+            if self._is_retired and self._readers == 0:
+                return False
+            self._readers += 1
+            return True
+
+    def release(self) -> None:
+        """A reader is done; the last one of a retired snapshot closes it."""
+        with self._lock:
+            self._readers -= 1
+            is_last = self._is_retired and self._readers == 0
+        if is_last:
+            self._close()
+
+    def retire(self) -> None:
+        """No new reader comes; close now, or when the last one is done."""
+        with self._lock:
+            if self._is_retired:
+                return
+            self._is_retired = True
+            is_unused = self._readers == 0
+        if is_unused:
+            self._close()
+
+    def _close(self) -> None:
+        self._connection.close()
+        self._lease.release()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `/ready` says.
+
+    Attributes:
+        catalog: of the snapshot that is served; None: there is none.
+        failure: why the newest one is not served; None: it is.
+        failed_version: the version that failed; None when none did, or the log itself did.
+        swaps: snapshots taken up since the start.
+    """
+
+    catalog: Catalog | None
+    failure: str | None
+    failed_version: str | None
+    swaps: int
+
+
+@dataclass
+class _Failure:
+    """Why the newest entry is not served, and when to try again."""
+
+    version: str | None
+    message: str
+    again_at: float = field(default_factory=lambda: time.monotonic() + SECONDS_BEFORE_RETRY)
+
+
+class SnapshotStore:
+    """The snapshots that are open, and the thread that follows the publish log.
+
+    Args:
+        settings: where the published folder is, and the limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Open nothing yet; the first reader does, or `start`."""
+        self._settings = settings
+        self._folder = PublishedFolder(settings.published)
+        self._current: Snapshot | None = None
+        self._old: OrderedDict[str, Snapshot] = OrderedDict()
+        self._failure: _Failure | None = None
+        self._stamp: object = None
+        self._swaps = 0
+        self._lock = threading.Lock()  # the fields above
+        self._opening = threading.Lock()  # one snapshot is opened at a time
+        self._deadlines: dict[duckdb.DuckDBPyConnection, float] = {}
+        self._is_started = False
+        self._ended = threading.Event()
+
+    # ------------------------------------------------------------ following the log
+
+    def start(self) -> None:
+        """Load the newest snapshot and follow the log; more calls do nothing."""
+        with self._lock:
+            if self._is_started:
+                return
+            self._is_started = True
+        self.refresh()
+        for name, target in (("publish-log", self._follow), ("query-time", self._watch)):
+            threading.Thread(target=target, name=name, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop following and close every snapshot, each when its last reader is done."""
+        self._ended.set()
+        with self._lock:
+            snapshots = [*self._old.values(), *([self._current] if self._current else [])]
+            self._current = None
+            self._old.clear()
+        for snapshot in snapshots:
+            snapshot.retire()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(self._settings.poll_seconds):
+            try:
+                self.refresh()
+            except Exception:  # the thread must outlive whatever a disk can do
+                log.exception("publish log not followed", extra={"event": "follow_failed"})
+
+    def refresh(self) -> None:
+        """Take up the newest snapshot if the log has changed, or if it is time to try again."""
+        with self._opening:
+            failure = self._failure
+            stamp = self._folder.stamp()
+            if stamp == self._stamp and (failure is None or time.monotonic() < failure.again_at):
+                return
+            self._stamp = stamp
+            try:
+                versions = [entry.version for entry in self._folder.entries()]
+            except (PublishedError, OSError) as error:
+                self._fail(None, str(error))
+                return
+            self._take_up(versions)
+
+    def _take_up(self, versions: Sequence[str]) -> None:
+        """Serve the newest of the log that is whole; on a fresh start an older one will do."""
+        failure: _Failure | None = None
+        for version in reversed(versions):
+            served = self._current
+            if served is not None and (version == served.version or failure is not None):
+                break  # it is served already, or it is the last good one
+            try:
+                snapshot = Snapshot(self._folder, version, self._settings)
+            except (PublishedError, duckdb.Error, OSError) as error:
+                message = " ".join(str(error).split())
+                if failure is None:
+                    failure = _Failure(version, message)
+                continue
+            self._swap(snapshot)
+            break
+        if failure is not None:
+            self._fail(failure.version, failure.message)
+        else:
+            self._failure = None
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            old, self._current = self._current, snapshot
+            self._swaps += 1
+        log.info(
+            "serving another snapshot",
+            extra={
+                "event": "snapshot_swapped",
+                "version": snapshot.version,
+                "previous_version": old.version if old else None,
+                "rows": snapshot.catalog.rows,
+                "in_memory": snapshot.in_memory,
+            },
+        )
+        if old is not None:
+            old.retire()
+
+    def _fail(self, version: str | None, message: str) -> None:
+        known = self._failure
+        self._failure = _Failure(version, message)
+        if known is None or (known.version, known.message) != (version, message):
+            log.error(
+                message,
+                extra={
+                    "event": "snapshot_refused",
+                    "version": version,
+                    "serving": self._current.version if self._current else None,
+                },
+            )
+
+    # ------------------------------------------------------------ readers
+
+    @contextmanager
+    def reading(self, version: str | None = None) -> Iterator[Snapshot]:
+        """Hold a snapshot while an answer is made of it.
+
+        Args:
+            version: the version to read; None: the newest.
+
+        Raises:
+            Problem: nothing is published yet (503), or this version is not there (404, 410).
+        """
+        self.start()
+        snapshot = self._acquire(version)
+        try:
+            yield snapshot
+        finally:
+            snapshot.release()
+
+    def _acquire(self, version: str | None) -> Snapshot:
+        while True:
+            snapshot = self._current
+            if version is not None and (snapshot is None or version != snapshot.version):
+                snapshot = self._older(version)
+            if snapshot is None:
+                raise self._nothing_published()
+            if snapshot.acquire():
+                return snapshot
+
+    def _nothing_published(self) -> Problem:
+        failure = self._failure
+        if failure is not None:
+            detail = f"No snapshot can be served: {failure.message}"
+        else:
+            detail = "Nothing has been published yet. Run: make build"
+        return Problem(503, "nothing-published", detail, headers={"Retry-After": "5"})
+
+    def _older(self, version: str) -> Snapshot:
+        with self._lock:
+            snapshot = self._old.get(version)
+            if snapshot is not None:
+                self._old.move_to_end(version)
+                return snapshot
+        with self._opening:
+            with self._lock:
+                if version in self._old:
+                    return self._old[version]
+            try:
+                known = [entry.version for entry in self._folder.entries()]
+                if version not in known:
+                    raise Problem(
+                        404,
+                        "unknown-version",
+                        f"There is no version {version[:50]!r}.",
+                        available=self._folder.versions()[-10:],
+                    )
+                snapshot = Snapshot(self._folder, version, self._settings)
+            except GoneError:
+                raise Problem(
+                    410,
+                    "version-gone",
+                    f"Version {version} was removed. Ask again without a version or cursor.",
+                    available=self._folder.versions()[-10:],
+                ) from None
+            except (PublishedError, duckdb.Error, OSError) as error:
+                log.exception("older snapshot", extra={"event": "snapshot_refused"})
+                raise Problem(
+                    410, "version-gone", f"Version {version} can no longer be read."
+                ) from error
+            with self._lock:
+                self._old[version] = snapshot
+                retired = [
+                    self._old.popitem(last=False)[1]
+                    for _ in range(len(self._old) - OLD_SNAPSHOTS_OPEN)
+                ]
+        for old in retired:
+            old.retire()
+        return snapshot
+
+    def status(self) -> Status:
+        """What is served now, and what could not be."""
+        self.start()
+        with self._lock:
+            snapshot, failure = self._current, self._failure
+            return Status(
+                catalog=snapshot.catalog if snapshot else None,
+                failure=failure.message if failure else None,
+                failed_version=failure.version if failure else None,
+                swaps=self._swaps,
+            )
+
+    # ------------------------------------------------------------ queries
+
+    def rows(self, snapshot: Snapshot, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """The rows of a query, within the time that a query may take.
+
+        Raises:
+            Problem: it took too long, or needs more memory than a snapshot may have.
+        """
+        with self._limited(snapshot) as cursor:
+            return cursor.execute(sql, list(values)).fetchall()
+
+    def arrow(self, snapshot: Snapshot, sql: str, values: Sequence[object]) -> Any:
+        """The same as `rows`, as a pyarrow.Table."""
+        with self._limited(snapshot) as cursor:
+            return cursor.sql(sql, params=list(values)).to_arrow_table()
+
+    @contextmanager
+    def _limited(self, snapshot: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = snapshot.cursor()
+        self._deadlines[cursor] = time.monotonic() + self._settings.query_seconds
+        try:
+            yield cursor
+        except duckdb.InterruptException:
+            raise Problem(
+                503,
+                "query-too-slow",
+                f"The query took more than {self._settings.query_seconds:g} s. "
+                "Ask for fewer rows, or filter by the columns the mart is sorted by.",
+            ) from None
+        except duckdb.OutOfMemoryException:
+            raise Problem(
+                503,
+                "query-too-large",
+                "The query needs more memory than it may have. Filter more, or ask for fewer "
+                "columns.",
+            ) from None
+        finally:
+            del self._deadlines[cursor]
+            cursor.close()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_TICK):
+            now = time.monotonic()
+            for cursor, deadline in self._deadlines.copy().items():
+                if now > deadline:
+                    with suppress(duckdb.Error):  # it may have ended, and closed, just now
+                        cursor.interrupt()
