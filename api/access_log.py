@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -24,6 +25,10 @@ _MEMBERS_OF_A_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message
 _LONGEST_PATH = 2048
 _STDOUT = 1
 
+# A request's id: random for the process, then counted. Random bytes for each one cost 10 us more.
+_PROCESS = secrets.token_hex(4)
+_NUMBERS = itertools.count()
+
 
 def install(app: Flask) -> None:
     """Give each request an id and, once it is answered, a line.
@@ -38,7 +43,7 @@ def _begin() -> None:
     g.started = time.perf_counter()
     given = request.environ.get("HTTP_X_REQUEST_ID")
     is_good = given is not None and _REQUEST_ID.fullmatch(given)
-    g.request_id = given if is_good else secrets.token_hex(8)
+    g.request_id = given if is_good else f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
 def _end(response: Response) -> Response:

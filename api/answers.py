@@ -10,6 +10,7 @@ from typing import Any
 
 from cachetools import LRUCache
 from flask import Response, g, request
+from werkzeug.http import parse_etags
 
 from api import formats
 from api.catalog import Catalog, Mart
@@ -153,8 +154,9 @@ def send(answer: Answer, cache: str) -> Response:
 
 
 def _client_has(etag: str) -> bool:
-    return "If-None-Match" in request.headers and request.if_none_match.contains_weak(
-        etag.strip('"')
+    given = request.environ.get("HTTP_IF_NONE_MATCH")
+    return given is not None and (
+        given == etag or parse_etags(given).contains_weak(etag.strip('"'))
     )
 
 

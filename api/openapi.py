@@ -19,7 +19,10 @@ _TYPES: dict[str, Node] = {
     "VARCHAR": {"type": "string"},
     "BIGINT": {"type": "integer", "format": "int64"},
     "INTEGER": {"type": "integer", "format": "int32"},
+    "SMALLINT": {"type": "integer"},
+    "TINYINT": {"type": "integer"},
     "DECIMAL": {"type": "number"},
+    "FLOAT": {"type": "number"},
     "DOUBLE": {"type": "number"},
     "DATE": {"type": "string", "format": "date"},
     "TIMESTAMP": {"type": "string", "format": "date-time"},
@@ -135,7 +138,7 @@ def _route(mart: Mart) -> Node:
     parameters = [
         _parameter(
             rule.parameter,
-            _TYPES[base_type(mart.columns[rule.column])],
+            _TYPES.get(base_type(mart.columns[rule.column]), {"type": "string"}),
             f"{_COMPARED[rule.operator].format(column=rule.column)} "
             f"{mart.columns[rule.column].description}",
         )

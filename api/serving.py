@@ -109,8 +109,14 @@ def make_worker() -> Flask:
     store.start()
     gc.collect()
     gc.freeze()  # what is loaded by now stays; looking through it again would only cost time
-    atexit.register(gc.unfreeze)  # or duckdb says that its objects leak
+    atexit.register(_end_worker, store)
     return app
+
+
+def _end_worker(store: SnapshotStore) -> None:
+    """Leave nothing of duckdb behind, or it says at the end that its objects leak."""
+    store.close()
+    gc.unfreeze()
 
 
 def _end_with_parent() -> None:

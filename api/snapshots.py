@@ -175,6 +175,7 @@ class SnapshotStore:
         self._deadlines: dict[duckdb.DuckDBPyConnection, float] = {}
         self._is_started = False
         self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     # ------------------------------------------------------------ following the log
 
@@ -186,11 +187,15 @@ class SnapshotStore:
             self._is_started = True
         self.refresh()
         for name, target in (("publish-log", self._follow), ("query-time", self._watch)):
-            threading.Thread(target=target, name=name, daemon=True).start()
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def close(self) -> None:
         """Stop following and close every snapshot, each when its last reader is done."""
         self._ended.set()
+        for thread in self._threads:
+            thread.join()
         with self._lock:
             snapshots = [*self._old.values(), *([self._current] if self._current else [])]
             self._current = None
@@ -289,6 +294,18 @@ class SnapshotStore:
             yield snapshot
         finally:
             snapshot.release()
+
+    def newest_version(self) -> str:
+        """The version that is served, for those who only want its name.
+
+        Raises:
+            Problem: nothing is published yet (503).
+        """
+        snapshot = self._current
+        if snapshot is not None:
+            return snapshot.version
+        with self.reading() as first:
+            return first.version
 
     def _acquire(self, version: str | None) -> Snapshot:
         while True:

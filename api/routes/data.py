@@ -28,16 +28,16 @@ blueprint = Blueprint("data", __name__, url_prefix="/api/v1")
 @blueprint.get("/<path:resource>")
 def read(resource: str) -> Response:
     """Answer any resource, from the cache where it was asked before."""
-    store: SnapshotStore = current_app.extensions["snapshots"]
-    cache: AnswerCache = current_app.extensions["answers"]
+    extensions = current_app.extensions
+    store: SnapshotStore = extensions["snapshots"]
+    cache: AnswerCache = extensions["answers"]
     token = current_token()
-    with store.reading() as newest:
-        g.version = newest.version
-        accept = request.headers.get("Accept", "")
-        alias = (newest.version, resource, request.query_string, accept, token.scopes)
-        answer = cache.spelled(alias)
-        if answer is not None:
-            return send(answer, "hit")
+    environ = request.environ
+    accept = environ.get("HTTP_ACCEPT", "")
+    alias = (store.newest_version(), resource, environ["QUERY_STRING"], accept, token.scopes)
+    answer = cache.spelled(alias)
+    if answer is not None:
+        return send(answer, "hit")
     name, shape = negotiate(resource, accept)
     parameters = Parameters(request.args.items(multi=True))
     version, cursor = read_version(parameters)
