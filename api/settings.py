@@ -63,7 +63,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 5000
     workers: int = 1
-    threads: int = 4
+    threads: int = 2
     rate_limit: str = "600 per minute"
     failed_limit: str = "20 per minute"
     rate_storage: str = "memory://"

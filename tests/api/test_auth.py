@@ -318,7 +318,9 @@ def test_nobody_is_served_while_requests_cannot_be_counted(
 
     client = make_client()
     secret = f"Bearer {tokens.create('Ann', ['*'])}"
-    monkeypatch.setattr(client.application.extensions["budgets"]._limiter.storage, "incr", unreachable)
+    monkeypatch.setattr(
+        client.application.extensions["budgets"]._limiter.storage, "incr", unreachable
+    )
     answer = ask(client, secret)
     assert_problem(answer, 503, "limits-unreachable")
     assert "password" not in answer.text

@@ -937,7 +937,9 @@ def feed_health(feeds: Mapping[str, Feed]) -> list[Row]:
 def rejected_rows(feeds: Mapping[str, Feed]) -> list[Row]:
     """Every row that no mart counts."""
     return [
-        row | {"area": CONTRACTS[name].area} for name, feed in feeds.items() for row in feed.rejected
+        row | {"area": CONTRACTS[name].area}
+        for name, feed in feeds.items()
+        for row in feed.rejected
     ]
 
 
