@@ -147,7 +147,7 @@ def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
     data = event.get("data", {})
     if name == "LogStartLine":
         line.show(data["index"], data["total"], data["node_info"]["node_name"])
-    elif name == "JinjaLogInfo" and text.startswith(("Published ", "Not published: ")):
+    elif name in ("JinjaLogInfo", "Note") and text.startswith(("Published ", "Not published: ")):
         run.publication = text
     elif name == "MainEncounteredError":
         run.errors.append(text.removeprefix("Encountered an error:").strip())

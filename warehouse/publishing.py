@@ -21,9 +21,20 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt.version import __version__ as dbt_version
 from dbt_common.events.event_manager_client import get_event_manager
+from dbt_common.events.functions import fire_event
+from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
 
-from warehouse.audit import Command, Needed, Node, Outcome, audit, marts_of, needed_by
+from warehouse.audit import (
+    Command,
+    Needed,
+    Node,
+    Outcome,
+    audit,
+    enumerated,
+    marts_of,
+    needed_by,
+)
 from warehouse.failures import NO_SPACE_TO_PUBLISH
 from warehouse.published import (
     FORMAT,
@@ -64,6 +75,7 @@ class Plugin(BasePlugin):
         self._manifest: dict[str, Any] = {}
         self._draft: Draft | None = None
         self._publication = ""
+        self._is_published = False
         self._follow_run()
 
     def configure_cursor(self, cursor: object) -> None:  # noqa: ARG002 - dbt's signature
@@ -77,6 +89,8 @@ class Plugin(BasePlugin):
 
     def _on_event(self, event: Any) -> None:
         """Note what became of a node; dbt says so before it starts what depends on the node."""
+        if event.info.name == "EndRunResult":
+            self._say_if_nothing_was_published(event.info.invocation_id)
         if event.info.name != "NodeFinished":
             return
         self._follow(event.info.invocation_id)
@@ -89,7 +103,28 @@ class Plugin(BasePlugin):
         """Forget what another run did, when this is the first word of a new one."""
         if invocation_id != self._invocation:
             self._give_up()
-            self._invocation, self._outcomes = invocation_id, {}
+            self._invocation, self._outcomes, self._is_published = invocation_id, {}, False
+
+    def _say_if_nothing_was_published(self, invocation_id: str) -> None:
+        """Log one line when a build or run published nothing: why, and what readers see.
+
+        Not a hook of dbt's: `dbt seed --show` breaks in any project that has one at the end.
+        """
+        self._follow(invocation_id)
+        if self._is_published or _flags().WHICH not in ("build", "run"):
+            return
+        failed = [
+            unique_id.split(".")[-1 if unique_id.startswith("unit_test.") else 2]
+            for unique_id, outcome in self._outcomes.items()
+            if outcome.status in ("error", "fail", "partial success")
+        ]
+        why = (
+            f"{enumerated(failed)} failed"
+            if failed
+            else "publication was not selected (dbt build without --select or --exclude publishes)"
+        )
+        readers = what_readers_see(read_settings().published)
+        fire_event(Note(msg=f"Not published: {why}; {readers}"))
 
     def _give_up(self) -> None:
         """Remove a snapshot that did not come to be published, and let others write."""
@@ -108,7 +143,6 @@ class Plugin(BasePlugin):
             "begin": self._begin,
             "write_catalog": self._write_catalog,
             "publish": self._publish,
-            "what_readers_see": self._what_readers_see,
         }
         try:
             call["answer"] = steps[call["step"]](call)
@@ -173,6 +207,7 @@ class Plugin(BasePlugin):
         draft = self._begun()
         draft.publish()
         self._draft = None
+        self._is_published = True
         settings = read_settings()
         rows = sum(call["rows"].values())
         return (
@@ -184,10 +219,6 @@ class Plugin(BasePlugin):
         if self._draft is None:
             raise PublishedError("the publication was given up before its end; build again")
         return self._draft
-
-    def _what_readers_see(self, call: Mapping[str, Any]) -> str:  # noqa: ARG002 - as other steps
-        """The end of the sentence that says that nothing was published."""
-        return what_readers_see(read_settings().published)
 
 
 def _flags() -> Any:

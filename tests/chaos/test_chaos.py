@@ -301,7 +301,7 @@ def has_not_grown(usages: Sequence[Usage]) -> None:
         found = max(getattr(usage, measure) for usage in after)
         assert found <= allowed, f"{measure} grew: {found}, at first {allowed - spare}"
     # The current snapshot, two older ones, and those that somebody is just reading or loading.
-    assert max(usage.catalogs for usage in after) <= 3 + 2 * CLIENTS // 2
+    assert max(usage.catalogs for usage in after) <= 3 + CLIENTS
 
 
 def planned(chaos: Chaos, kills: int) -> list[Callable[[], None]]:

@@ -26,7 +26,7 @@ def only_error(outcome: Outcome, exit_code: int) -> str:
     errors = [line for line in outcome.lines if line.startswith(("error: ", "failed: "))]
     assert len(errors) == 1, text
     others = set(outcome.lines) - set(errors)
-    expected = re.compile(r"Building |skipped: |warning: |  [0-9]+ of [0-9]+  ")
+    expected = re.compile(r"Building |skipped: |warning: |not published: |  [0-9]+ of [0-9]+  ")
     assert all(expected.match(line) for line in others), text
     return errors[0].removeprefix("error: ")
 
