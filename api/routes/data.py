@@ -43,6 +43,8 @@ def read(resource: str) -> Response:
     version, cursor = read_version(parameters)
     with store.reading(version) as snapshot:
         g.version = snapshot.version
+        if version is None:  # another one may have been swapped in since the alias was made
+            alias = (snapshot.version, *alias[1:])
         question = _question(store, snapshot, name, parameters, cursor, shape, token)
         return respond(cache, alias, snapshot.catalog, question)
 

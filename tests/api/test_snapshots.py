@@ -14,10 +14,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from api import snapshots
+from api import create_app, snapshots
 from api.problems import Problem
 from api.settings import ROOT, Settings
 from api.snapshots import OLD_SNAPSHOTS_OPEN, Snapshot, SnapshotStore
+from api.tokens import TokenFile
 from tests.api.server import Server
 from tests.api.support import (
     NO_LIMITS,
@@ -530,3 +531,35 @@ def test_a_query_that_takes_too_long_is_stopped_and_the_server_goes_on(
             thread.join(30)
         assert answers == [503] * 8
         assert api.get("daily_sales", {"limit": "7"}).status == 200
+
+
+def test_an_answer_made_while_a_snapshot_is_swapped_in_is_not_kept_for_the_old_one(
+    published: PublishedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens.json"
+    headers = {"Authorization": f"Bearer {TokenFile(tokens).create('reader', ['*'])}"}
+    app = create_app(settings(published, tokens=tokens))
+    client, store = app.test_client(), app.extensions["snapshots"]
+
+    def version_of_the_answer() -> str:
+        answer = client.get("/api/v1/order_kpis", headers=headers)
+        version: str = answer.get_json()["meta"]["version"]
+        return version
+
+    try:
+        store.start()
+        old = store.newest_version()
+        new = republish(published)
+
+        def swapped_in_between() -> str:
+            store.refresh()
+            return old
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "newest_version", swapped_in_between)
+            assert version_of_the_answer() == new
+        published.rollback(old)
+        store.refresh()
+        assert version_of_the_answer() == old
+    finally:
+        store.close()

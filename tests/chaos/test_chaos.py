@@ -164,6 +164,7 @@ class Chaos:
     def _judge(self, build: Build, killer: Killer | None, what: str) -> None:
         """Compare how a build ended, and what it published, with what was to be expected."""
         version = build.version(self.published)
+        assert version is None or build.may_publish, f"{version} is of an unaudited build: {what}"
         if build.exit_code == -9:
             assert killer is not None, build.last_words
             phase = build.phase(self.published)
@@ -177,7 +178,6 @@ class Chaos:
         self.outcomes[became.partition(":")[0]] += 1
         self.say(f"build {build.number} ({what}), {build.seconds:.1f} s: {became} {version or ''}")
         if version:
-            assert build.may_publish, f"{version} is of an unaudited build: {what}"
             assert build.tests_passed == DATA_TESTS + UNIT_TESTS, build.last_words
             self._audit(version, build)
 
