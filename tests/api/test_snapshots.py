@@ -539,7 +539,8 @@ def test_an_answer_made_while_a_snapshot_is_swapped_in_is_not_kept_for_the_old_o
     tokens = tmp_path / "tokens.json"
     headers = {"Authorization": f"Bearer {TokenFile(tokens).create('reader', ['*'])}"}
     app = create_app(settings(published, tokens=tokens))
-    client, store = app.test_client(), app.extensions["snapshots"]
+    client = app.test_client()
+    store: SnapshotStore = app.extensions["snapshots"]
 
     def version_of_the_answer() -> str:
         answer = client.get("/api/v1/order_kpis", headers=headers)
