@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from warehouse.audit import LARGEST_LIMIT as MAX_LIMIT
+
+__all__ = [
+    "MAX_LIMIT",
+    "Catalog",
+    "Column",
+    "Hidden",
+    "Mart",
+    "Order",
+    "RouteFilter",
+    "read_catalog",
+]
+
 DEFAULT_LIMIT = 100
-MAX_LIMIT = 10_000
 
 
 @dataclass(frozen=True)
@@ -111,9 +123,9 @@ class Mart:
         return order + tuple(Order(column) for column in self.grain if column not in named)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
-    """What one snapshot holds.
+    """What one snapshot holds; equal to itself alone, so that it can be the key of a cache.
 
     Attributes:
         version: of the snapshot.

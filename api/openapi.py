@@ -46,31 +46,14 @@ one.
 """
 
 
+@lru_cache(maxsize=4)
 def document(catalog: Catalog | None) -> tuple[str, str]:
     """The description as JSON text, and its ETag.
 
     Args:
         catalog: of the snapshot that is served; None: only what does not depend on one.
     """
-    return _document(None if catalog is None else _Hashable(catalog))
-
-
-class _Hashable:
-    """A catalog that compares by its version, which determines it."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashable) and other.catalog.version == self.catalog.version
-
-    def __hash__(self) -> int:
-        return hash(self.catalog.version)
-
-
-@lru_cache(maxsize=4)
-def _document(hashable: _Hashable | None) -> tuple[str, str]:
-    text = formats.json_text(describe(None if hashable is None else hashable.catalog))
+    text = formats.json_text(describe(catalog))
     return text, hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

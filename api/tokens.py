@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from api.settings import parse_limit
+from warehouse.audit import SCOPES as MART_SCOPES
 
-SCOPES = ("marketing", "shop", "marketplace", "hiring", "quality", "monitoring")
+SCOPES = (*MART_SCOPES, "monitoring")
 ALL_SCOPES = "*"
 PREFIX = "kpi_"  # so that people, and scanners for leaked secrets, recognise one
 

@@ -12,7 +12,7 @@ Node = Mapping[str, Any]
 MART_FOLDERS = ("marts", "quality")  # below models/
 SHOWN = 3  # names in a message; the others are counted
 
-# What a token can be allowed to read; api/tokens.py issues these.
+# What a token needs to read a mart; api/tokens.py issues tokens with these.
 SCOPES = ("marketing", "shop", "marketplace", "hiring", "quality")
 
 API_KEYS = (

@@ -7,7 +7,7 @@
 
 A snapshot exists from the line end of its entry in the log on. Everything before, and everything
 that a build left behind when it was killed, does not exist for readers, and the next writer
-removes it. Nothing here needs dbt: the API imports this module alone.
+removes it. Nothing here needs dbt: the API imports this module.
 """
 
 from __future__ import annotations
