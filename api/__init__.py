@@ -28,6 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or read_settings()
     app = Flask(__name__)
+    app.url_map.merge_slashes = False  # a path with two slashes is another one, not a redirect
     app.extensions["settings"] = settings
     app.extensions["snapshots"] = SnapshotStore(settings)
     app.extensions["answers"] = AnswerCache(settings.cache_bytes)

@@ -15,7 +15,7 @@ from werkzeug.http import parse_etags
 from api import formats
 from api.catalog import Catalog, Mart
 from api.formats import ARROW, CSV, JSON, PARQUET, Format
-from api.query import Condition, PageQuery, quoted
+from api.query import Condition, PageQuery, order_by, quoted
 from api.safety import add_headers
 from api.snapshots import Snapshot, SnapshotStore
 from api.tokens import Token
@@ -224,13 +224,13 @@ def _page(
     shown = formats.select_list(columns, shape)
     keys = [f'cast({quoted(term.column)} as varchar) as "key {term}"' for term in query.order]
     where = query.where()
-    order = query.order_by()
+    order = "" if snapshot.has_order(mart, query.order) else order_by(query.order)
     # The page first, then its text: or every row of the mart would be written before the sort.
     # DuckDB keeps the order of a sorted, limited subquery.
     sql = (
         f"select {', '.join([shown, *keys])} from (select * from {quoted(mart.name)}"
         f" where ({allowed.sql}) and ({where.sql})"
-        f"{f' order by {order}' if order else ''} limit {query.limit + 1})"
+        f" {order} limit {query.limit + 1})"
     )
     values = allowed.values + where.values
 

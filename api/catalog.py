@@ -119,8 +119,12 @@ class Mart:
 
     def total_order(self, order: tuple[Order, ...]) -> tuple[Order, ...]:
         """An order with the grain at its end, so that no two rows tie."""
-        named = {term.column for term in order}
-        return order + tuple(Order(column) for column in self.grain if column not in named)
+        return _total(order, self.grain)
+
+
+def _total(order: tuple[Order, ...], grain: tuple[str, ...]) -> tuple[Order, ...]:
+    named = {term.column for term in order}
+    return order + tuple(Order(column) for column in grain if column not in named)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +188,11 @@ def _read_mart(content: Mapping[str, Any]) -> Mart:
     for parameter, target in api.get("filters", {}).items():
         column, _, operator = target.partition(".")
         filters.append(RouteFilter(parameter, column, operator or "eq"))
-    order = tuple(Order.parse(term) for term in api.get("order", content["grain"]))
-    mart = Mart(
+    grain = tuple(content["grain"])
+    return Mart(
         name=content["name"],
         description=" ".join(content["description"].split()),
-        grain=tuple(content["grain"]),
+        grain=grain,
         file=content["file"],
         rows=content["rows"],
         columns={
@@ -204,7 +208,7 @@ def _read_mart(content: Mapping[str, Any]) -> Mart:
         row_scope=api.get("row_scope"),
         route=api.get("route"),
         filters=tuple(filters),
-        order=order,
+        order=_total(tuple(Order.parse(term) for term in api.get("order", grain)), grain),
         default_limit=api.get("default_limit", DEFAULT_LIMIT),
         hide=tuple(
             Hidden(column, rule["equals"], rule.get("unless"))
@@ -212,5 +216,3 @@ def _read_mart(content: Mapping[str, Any]) -> Mart:
         ),
         example=api.get("example", {}),
     )
-    object.__setattr__(mart, "order", mart.total_order(order))
-    return mart

@@ -95,13 +95,6 @@ class PageQuery:
             tuple(value for condition in conditions for value in condition.values),
         )
 
-    def order_by(self) -> str:
-        """The order by clause, without the words."""
-        return ", ".join(
-            f"{quoted(term.column)} {'desc' if term.descending else 'asc'} nulls last"
-            for term in self.order
-        )
-
     def next_cursor(self, version: str, keys: Iterable[str | None]) -> str:
         """The cursor of the page that begins after the row with these values of the order."""
         content = [version, _fingerprint(self.normalised), *keys]
@@ -306,6 +299,14 @@ def compare(column: Column, operator: str, text: str, parameter: str) -> tuple[C
 def quoted(identifier: str) -> str:
     """An identifier of the catalog as SQL."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def order_by(order: Iterable[Order]) -> str:
+    """The order by clause, where nulls come last; nothing for a mart of one row, without grain."""
+    terms = [
+        f"{quoted(term.column)} {'desc' if term.descending else 'asc'} nulls last" for term in order
+    ]
+    return f"order by {', '.join(terms)}" if terms else ""
 
 
 # ---------------------------------------------------------------------------- queries

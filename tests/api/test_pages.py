@@ -66,6 +66,9 @@ def policy(header: str) -> dict[str, list[str]]:
     return {name: sources for name, *sources in parts}
 
 
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_loads_from_this_server_only(path: str, api: Api) -> None:
     text, links = read(api, path)
@@ -75,7 +78,7 @@ def test_a_page_loads_from_this_server_only(path: str, api: Api) -> None:
         assert not source.startswith("//"), source
         answer = api.get(source, scopes=())
         assert answer.status == 200, source
-        kind = "text/css" if source.endswith(".css") else "text/javascript"
+        kind = TYPES[source.rpartition(".")[2]]
         assert answer.headers["content-type"].partition(";")[0] == kind
         assert answer.headers["x-content-type-options"] == "nosniff"
         if kind == "text/css":

@@ -18,6 +18,7 @@ from api.query import (
     PageQuery,
     Parameters,
     generic_query,
+    order_by,
     read_version,
     route_parameters,
     route_query,
@@ -248,17 +249,22 @@ def test_different_questions_have_different_keys(
 
 
 def test_an_order_ends_with_the_grain_so_that_no_rows_tie() -> None:
-    assert asked(("order", "-price,name")).order_by() == (
-        '"price" desc nulls last, "name" asc nulls last, "id" asc nulls last'
+    assert order_by(asked(("order", "-price,name")).order) == (
+        'order by "price" desc nulls last, "name" asc nulls last, "id" asc nulls last'
     )
-    assert asked(("order", "-id")).order_by() == '"id" desc nulls last'
-    assert asked(order=["-day"]).order_by() == '"day" desc nulls last, "id" asc nulls last'
-    assert asked().order_by() == '"id" asc nulls last'
+    assert order_by(asked(("order", "-id")).order) == 'order by "id" desc nulls last'
+    assert (
+        order_by(asked(order=["-day"]).order)
+        == 'order by "day" desc nulls last, "id" asc nulls last'
+    )
+    assert order_by(asked().order) == 'order by "id" asc nulls last'
 
 
 def test_identifiers_are_looked_up_and_quoted() -> None:
     query = asked(("order", 'a "quoted" name'), ("columns", 'a "quoted" name'))
-    assert query.order_by() == '"a ""quoted"" name" asc nulls last, "id" asc nulls last'
+    assert (
+        order_by(query.order) == 'order by "a ""quoted"" name" asc nulls last, "id" asc nulls last'
+    )
     assert query.columns == ('a "quoted" name',)
     for name in ("order", "columns"):
         for text in ('id"', "id desc", "id;", "ID", "--id", "*", "1", "id, name", "id,,name", ""):
