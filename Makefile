@@ -8,13 +8,16 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test serve token docs query publications rollback prune bench bench-api lint sample clean
+.PHONY: help build fetch-fx test serve token docs query publications rollback prune bench bench-api lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(VENV)/installed ## Set up, then build and test everything and show the numbers (ARGS="..." goes to dbt)
 	@$(BIN)/python -m warehouse build $(ARGS)
+
+fetch-fx: $(VENV)/installed ## Fetch rates of exchange into landing/fx_rates (FREECURRENCYAPI_KEY; ARGS="--from-date 2024-01-01")
+	@$(BIN)/python -m warehouse fetch-fx $(ARGS)
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest -n auto $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m warehouse build|docs|query`; the Makefile calls it."""
+"""`python -m warehouse build|docs|query|fetch-fx`; the Makefile calls it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from warehouse import fetch_fx
 from warehouse.dbt import Run, run_dbt
 from warehouse.failures import explain
 from warehouse.published import what_readers_see
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     docs.add_argument("--port", type=int, default=8080, help="local port (8080)")
     query = commands.add_parser("query", help="print the rows of a SQL query")
     query.add_argument("sql", help="a query, such as: select * from marts.order_kpis")
+    fetch_fx.add_arguments(
+        commands.add_parser("fetch-fx", help="write rates of exchange to the landing zone")
+    )
     known, for_dbt = parser.parse_known_args(arguments)
     if for_dbt and known.command != "build":
         parser.error(f"unknown arguments: {' '.join(for_dbt)}")
@@ -43,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return build(settings, for_dbt)
         if known.command == "docs":
             return serve_docs(settings, known.port)
+        if known.command == "fetch-fx":
+            return fetch_fx.run(settings, known)
         return print_query(settings, known.sql)
     except NotBuiltError as error:
         return _fail(str(error))

@@ -20,6 +20,10 @@ class Settings:
         profiles: the folder of profiles.yml (`DBT_PROFILES_DIR`).
         target: the folder of dbt's artifacts (`DBT_TARGET_PATH`).
         published: the folder of the published snapshots (`WAREHOUSE_PUBLISHED`).
+        landing: the folder where people drop files, one folder in it per feed
+            (`WAREHOUSE_LANDING`).
+        sample_data: whether the sample seeds are read too (`WAREHOUSE_SAMPLE_DATA`, 1 or 0);
+            reference seeds always are.
     """
 
     root: Path
@@ -27,14 +31,24 @@ class Settings:
     profiles: Path
     target: Path
     published: Path
+    landing: Path
+    sample_data: bool
 
     def shown(self, path: Path) -> str:
         """A path as people type it: from the root where it is inside."""
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
 
+class SettingsError(Exception):
+    """A setting that cannot be used; the message says which, and what it may be."""
+
+
 def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT) -> Settings:
-    """Read the settings; a variable that is missing or empty has its default."""
+    """Read the settings; a variable that is missing or empty has its default.
+
+    Raises:
+        SettingsError: a variable has a value that it cannot have.
+    """
 
     def path(name: str, default: str) -> Path:
         return root / (environment.get(name) or default)
@@ -45,4 +59,13 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         profiles=path("DBT_PROFILES_DIR", "profiles"),
         target=path("DBT_TARGET_PATH", "target"),
         published=path("WAREHOUSE_PUBLISHED", "published"),
+        landing=path("WAREHOUSE_LANDING", "landing"),
+        sample_data=_read_flag(environment, "WAREHOUSE_SAMPLE_DATA", default=True),
     )
+
+
+def _read_flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name) or str(int(default))
+    if text not in ("0", "1"):
+        raise SettingsError(f"{name} is {text!r}; it must be 1 or 0")
+    return text == "1"

@@ -20,6 +20,29 @@
 {%- endmacro %}
 
 
+{% macro clean_cell(cell) %}
+    {{- return(adapter.dispatch('clean_cell')(cell)) -}}
+{% endmacro %}
+
+{#- Trimmed; without one pair of surrounding quotes, double or single; trimmed again; empty is null. -#}
+{% macro duckdb__clean_cell(cell) -%}
+    nullif({{ strip(
+        "regexp_replace(" ~ strip(cell) ~ ", '^(?:\"(.*)\"|''(.*)'')$', '\\1\\2', 's')"
+    ) }}, '')
+{%- endmacro %}
+
+
+{% macro has_plain_ends(cell) %}
+    {{- return(adapter.dispatch('has_plain_ends')(cell)) -}}
+{% endmacro %}
+
+{#- True when a text begins and ends with a visible letter of ASCII after the quotes, so that
+    clean_cell() would leave it alone; a comparison costs less than a function. -#}
+{% macro duckdb__has_plain_ends(cell) -%}
+    {{ cell }} >= '(' and {{ cell }} < chr(127) and ascii({{ cell }}[-1]) between 40 and 126
+{%- endmacro %}
+
+
 {% macro json_record(names, suffix) %}
     {#- The columns <name><suffix> as one JSON object with the names as keys, as text. -#}
     {{- return(adapter.dispatch('json_record')(names, suffix)) -}}

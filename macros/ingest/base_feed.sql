@@ -1,16 +1,21 @@
-{#- One pass over a feed's input: each cell read as text, cleaned, cast by the contract; each row
-    with the reasons for which it is rejected, or none. -#}
+{#- Rows of a feed's input cast and judged: each cell read as text, cleaned, cast by the contract;
+    each row with the reasons for which it is rejected, or none.
+
+    A clean cell is the fast path: it is recognised by its first and last letter, or by being just
+    what its value looks like as text. Only the others are cleaned, and matched with the grammar of
+    their type. -#}
 
 
 {% macro base_feed(source_relation, seed_relation) %}
-    {#- The whole SQL of base_<feed>.
+    {#- The SQL of base_<feed>. The materialization `feed` runs it over each file that is new, with the
+        file's rows in place of the seed.
 
         source_relation: source('landing', <feed>), whose YAML is the contract
         seed_relation:   ref(<feed>), the input as text with _line_number
 
-        Columns: the contract's, typed; _reasons, a list, null when the row is accepted;
-        _record, a rejected row's cells as they came, as a JSON object; _file; _line_number;
-        _loaded_at (UTC). -#}
+        Columns: the contract's, typed; _reasons, a list, null when the row is accepted; _record, the
+        cells as they came, as a JSON object, where the values alone would not tell them;
+        _line_number. -#}
     {%- if not execute -%}{{ return('') }}{%- endif -%}
     {%- set contract = feed_contract(source_relation.identifier) -%}
     {%- set columns = contract.columns -%}
@@ -23,10 +28,21 @@ cells as (
     select
         _line_number,
         {%- for name in names %}
-        {{ name }} as {{ name }}_cell,
-        {{ clean_cell(name) }} as {{ name }}_text{{ ',' if not loop.last }}
+        {{ name }} as {{ name }}_cell{{ ',' if not loop.last }}
         {%- endfor %}
     from {{ seed_relation }}
+
+),
+
+-- What the cast alone makes of a cell; it counts only where the text is just that value.
+guessed as (
+
+    select
+        *,
+        {%- for column in columns %}
+        {{ guess_value(column) }} as {{ column.name }}_guess{{ ',' if not loop.last }}
+        {%- endfor %}
+    from cells
 
 ),
 
@@ -35,9 +51,12 @@ typed as (
     select
         *,
         {%- for column in columns %}
-        {{ read_value(column.name ~ '_text', column.type) }} as {{ column.name }}{{ ',' if not loop.last }}
+        case
+            when {{ is_plain(column) }} then {{ column.name }}_guess
+            else {{ read_value(clean_cell(column.name ~ '_cell'), column.type) }}
+        end as {{ column.name }}{{ ',' if not loop.last }}
         {%- endfor %}
-    from cells
+    from guessed
 
 ),
 
@@ -52,47 +71,8 @@ judged as (
                 and {% endif %}
             {%- endfor %} then null
             else {{ list_of_present(reasons(columns)) }}
-        end as faults
-    from typed
-
-),
-{% if contract.key %}
--- A key that repeats: the last valid line of the file wins.
-winners as (
-
-    select
-        {{ contract.key | join(', ') }},
-        max(_line_number) as winning_line
-    from judged
-    where faults is null
-    group by {{ contract.key | join(', ') }}
-    having count(*) > 1
-
-),
-{% endif %}
-decided as (
-
-    select
-        {%- for name in names %}
-        judged.{{ name }},
-        judged.{{ name }}_cell,
-        {%- endfor %}
-        judged._line_number,
-        {%- if contract.key %}
-        case
-            when judged.faults is null and judged._line_number < winners.winning_line
-                then {{ list_of_present([repeats_reason(contract.key)]) }}
-            else judged.faults
         end as _reasons
-    from judged
-    left join winners
-        on {% for name in contract.key -%}
-            judged.{{ name }} = winners.{{ name }}{{ ' and ' if not loop.last }}
-        {%- endfor %}
-        {%- else %}
-        judged.faults as _reasons
-    from judged
-        {%- endif %}
+    from typed
 
 )
 
@@ -102,38 +82,49 @@ select
     {%- endfor %}
     _reasons,
     case
-        when _reasons is not null then {{ json_record(names, '_cell') }}
+        {%- if contract.key %}
+        when _reasons is null and {{ cells_are_values(columns) }} then null
+        {%- else %}
+        when _reasons is null then null
+        {%- endif %}
+        else {{ json_record(names, '_cell') }}
     end as _record,
-    '{{ dbt.escape_single_quotes(seed_file(seed_relation.identifier)) }}' as _file,
-    _line_number,
-    {{ try_cast("'" ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "'", 'timestamp') }} as _loaded_at
-from decided
+    _line_number
+from judged
 {% endmacro %}
 
 
-{% macro seed_file(seed_name) %}
-    {#- The path of a seed's file, from the project's root. -#}
-    {%- for node in graph.nodes.values() if node.resource_type == 'seed' and node.name == seed_name -%}
-        {{ return(node.original_file_path) }}
+{% macro guess_value(column) -%}
+    {%- if column.type.name == 'text' -%}
+        {{ column.name }}_cell
+    {%- else -%}
+        {{ try_cast(column.name ~ '_cell', type_of(column.type)) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro is_plain(column) -%}
+    {#- True when a cell is its value as it stands: no blank or quote at an end, and for a value the
+        text that the value is written as, within the years of the grammar. -#}
+    {%- set cell, guess = column.name ~ '_cell', column.name ~ '_guess' -%}
+    {%- if column.type.name == 'text' -%}
+        {{ has_plain_ends(cell) }}
+    {%- else -%}
+        cast({{ guess }} as string) = {{ cell }}
+        {%- if column.type.name in ['date', 'timestamp'] %}
+            and {{ guess }} >= {{ column.type.name }} '1000-01-01'
+            and {{ guess }} < {{ column.type.name }} '3000-01-01'
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro cells_are_values(columns) -%}
+    {#- True when the values, as text, are the cells: then nothing else need be kept of a row. -#}
+    {%- for column in columns -%}
+        {%- set value = column.name if column.type.name == 'text' else 'cast(' ~ column.name ~ ' as string)' -%}
+        not {{ value }} is distinct from {{ column.name }}_cell{{ ' and ' if not loop.last }}
     {%- endfor -%}
-    {{ return(seed_name) }}
-{% endmacro %}
-
-
-{% macro clean_cell(cell) -%}
-    {#- Trimmed; without one pair of surrounding quotes; empty is null. -#}
-    {%- set text = strip(cell) -%}
-    nullif(
-        case
-            when
-                length({{ text }}) >= 2
-                and substr({{ text }}, 1, 1) in ('"', chr(39))
-                and substr({{ text }}, 1, 1) = substr({{ text }}, length({{ text }}), 1)
-                then {{ strip('substr(' ~ text ~ ', 2, length(' ~ text ~ ') - 2)') }}
-            else {{ text }}
-        end,
-        ''
-    )
 {%- endmacro %}
 
 
@@ -157,7 +148,10 @@ from decided
     {%- if column.required -%}
         ({{ rule }})
     {%- else -%}
-        ({{ value }}_text is null or ({{ rule }}))
+        case
+            when {{ value }} is null then {{ clean_cell(value ~ '_cell') }} is null
+            else {{ rule }}
+        end
     {%- endif -%}
 {%- endmacro %}
 
@@ -173,7 +167,7 @@ from decided
 
 
 {% macro reason(column) -%}
-    {%- set name, text, type = column.name, column.name ~ '_text', column.type -%}
+    {%- set name, text, type = column.name, clean_cell(column.name ~ '_cell'), column.type -%}
     case
         {%- if column.required %}
         when {{ text }} is null then '{{ name }}: is missing'
@@ -222,18 +216,6 @@ from decided
         "case when length(" ~ text ~ ") > 80 then substr(" ~ text ~ ", 1, 80) || '...' else "
         ~ text ~ " end"
     ) -}}
-{% endmacro %}
-
-
-{% macro repeats_reason(key) %}
-    {%- set texts = [] -%}
-    {%- for name in key -%}
-        {%- do texts.append('judged.' ~ name ~ '_text') -%}
-    {%- endfor -%}
-    {{ return(
-        "'" ~ key | join(', ') ~ ": \"' || " ~ shown(texts | join(" || ', ' || "))
-        ~ " || '\" repeats; line ' || cast(winners.winning_line as string) || ' is kept'"
-    ) }}
 {% endmacro %}
 
 

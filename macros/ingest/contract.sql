@@ -14,6 +14,16 @@
 {% endmacro %}
 
 
+{% macro keyed_feeds() %}
+    {#- Those whose contract has a key. dbt needs the list while it parses; feed_contract() refuses a
+        contract that says otherwise. -#}
+    {{ return([
+        'customers', 'products', 'orders', 'fx_rates', 'countries', 'departments', 'jobs',
+        'hired_employees',
+    ]) }}
+{% endmacro %}
+
+
 {% macro feed_contract(feed) %}
     {%- set sources = graph.sources.values()
         | selectattr('source_name', 'equalto', 'landing') | list -%}
@@ -36,7 +46,7 @@
     {%- set where = ns.source.original_file_path ~ ': feed ' ~ feed -%}
     {%- set options = ns.source.config.meta.get('feed', {}) or {} -%}
     {%- do check_contract_keys(where, ns.source.config.meta, ['feed']) -%}
-    {%- do check_contract_keys(where, options, ['key', 'date_column', 'headerless']) -%}
+    {%- do check_contract_keys(where, options, ['key', 'date_column', 'headerless', 'reference']) -%}
 
     {%- set columns = [] -%}
     {%- for column in ns.source.columns.values() -%}
@@ -64,6 +74,11 @@
             ) -%}
         {%- endif -%}
     {%- endfor -%}
+    {%- if (options.get('key', []) | length > 0) != (feed in keyed_feeds()) -%}
+        {%- do exceptions.raise_compiler_error(
+            where ~ ': its key and keyed_feeds() of macros/ingest/contract.sql disagree; change one'
+        ) -%}
+    {%- endif -%}
     {%- set date_column = options.get('date_column') -%}
     {%- if date_column and date_column not in columns | map(attribute='name') -%}
         {%- do exceptions.raise_compiler_error(
@@ -76,6 +91,7 @@
         'key': options.get('key', []),
         'date_column': date_column,
         'headerless': options.get('headerless', false),
+        'reference': options.get('reference', false),
         'columns': columns,
     }) }}
 {% endmacro %}

@@ -3,7 +3,7 @@
         feed does not have. A missing reference is not an unknown one.
 
         Columns: feed, reference (the column), referenced_feed, rows. -#}
-    {%- for feed in feed_names() -%}{%- do ref('base_' ~ feed) -%}{%- endfor -%}
+    {%- for feed in feed_names() -%}{%- do accepted_rows(feed) -%}{%- endfor -%}
     {%- if not execute -%}{{ return('') }}{%- endif -%}
 
     {%- set queries = [] -%}
@@ -31,10 +31,9 @@ select
     '{{ column.name }}' as reference,
     '{{ target.feed }}' as referenced_feed,
     count(*) as unknown_rows
-from {{ ref('base_' ~ feed) }} as referring
+from ({{ accepted_rows(feed) }}) as referring
 where
-    referring._reasons is null
-    and referring.{{ column.name }} is not null
+    referring.{{ column.name }} is not null
     and not exists (
         select 1
         from {{ ref('base_' ~ target.feed) }} as referred

@@ -66,7 +66,7 @@
 {% macro publishing(step, arguments={}) %}
     {#- Does one step in Python.
         Args: step: its name; arguments: what it needs. Returns what it answers. -#}
-    {%- if not loads_publishing() -%}
+    {%- if not loads_plugin('warehouse.publishing') -%}
         {%- do exceptions.raise_compiler_error(
             'not published: the profile does not load the plugin warehouse.publishing; '
             ~ 'copy module_paths and plugins from profiles/profiles.yml'
@@ -75,12 +75,6 @@
     {%- set call = dict(arguments, step=step) -%}
     {%- do adapter.store_relation('publishing', this, [], '', 'parquet', call) -%}
     {{ return(call.answer) }}
-{% endmacro %}
-
-
-{% macro loads_publishing() %}
-    {#- Whether the profile names the plugin. -#}
-    {{ return('warehouse.publishing' in target.plugins | default([], true) | map(attribute='module') | list) }}
 {% endmacro %}
 
 

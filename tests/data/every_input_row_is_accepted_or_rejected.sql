@@ -1,13 +1,16 @@
--- Conservation: each file's rows, counted in the seed itself, are accepted or rejected, none is
--- lost and none is counted twice. Returns the files where the counts differ.
+-- Conservation: the rows of each file, counted in the file itself before it was read, are all in
+-- base_<feed>, and each of them is accepted or rejected: none is lost and none is counted twice.
+-- Returns the files where the counts differ.
 with
 
-input_rows as (
+counted_rows as (
     {% for feed in feed_names() %}
     select
         '{{ feed }}' as feed,
-        count(*) as rows_in
-    from {{ ref(feed) }}
+        _file as file,
+        count(*) as rows_stored
+    from {{ ref('base_' ~ feed) }}
+    group by _file
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 
@@ -15,25 +18,20 @@ input_rows as (
 
 feed_files as (
 
-    select
-        feed,
-        sum(rows_read) as rows_read,
-        sum(rows_accepted) as rows_accepted,
-        sum(rows_rejected) as rows_rejected
-    from {{ ref('int_feed_files') }}
-    group by feed
+    select * from {{ ref('int_feed_files') }}
 
 )
 
 select
-    input_rows.feed,
-    input_rows.rows_in,
+    feed_files.feed,
+    feed_files.file,
     feed_files.rows_read,
+    counted_rows.rows_stored,
     feed_files.rows_accepted,
     feed_files.rows_rejected
-from input_rows
-left join feed_files
-    on input_rows.feed = feed_files.feed
+from feed_files
+left join counted_rows
+    on feed_files.feed = counted_rows.feed and feed_files.file = counted_rows.file
 where
-    input_rows.rows_in <> coalesce(feed_files.rows_read, 0)
-    or input_rows.rows_in <> coalesce(feed_files.rows_accepted + feed_files.rows_rejected, 0)
+    feed_files.rows_read <> coalesce(counted_rows.rows_stored, 0)
+    or feed_files.rows_read <> feed_files.rows_accepted + feed_files.rows_rejected

@@ -1,10 +1,12 @@
--- Each file's rows by what became of them: accepted as counted in staging, rejected as kept.
--- Grain: one row per feed and file that gave rows.
+-- Each file's rows by what became of them: read as counted in the file, accepted as counted in staging,
+-- rejected as kept.
+-- Grain: one row per feed and file that is loaded.
 with
 
-input_files as (
+ingested_files as (
 
-    select * from {{ ref('stg_input_files') }}
+    select * from {{ ref('stg_ingested_files') }}
+    where state = 'loaded'
 
 ),
 
@@ -41,19 +43,19 @@ rejected_files as (
 joined as (
 
     select
-        input_files.feed,
-        input_files.file,
-        input_files.rows_read,
+        ingested_files.feed,
+        ingested_files.file,
+        ingested_files.rows_read,
         coalesce(accepted_files.rows_accepted, 0) as rows_accepted,
         coalesce(rejected_files.rows_rejected, 0) as rows_rejected,
-        input_files.first_date,
-        input_files.last_date,
-        input_files.loaded_at
-    from input_files
+        ingested_files.first_date,
+        ingested_files.last_date,
+        ingested_files.loaded_at
+    from ingested_files
     left join accepted_files
-        on input_files.feed = accepted_files.feed and input_files.file = accepted_files.file
+        on ingested_files.feed = accepted_files.feed and ingested_files.file = accepted_files.file
     left join rejected_files
-        on input_files.feed = rejected_files.feed and input_files.file = rejected_files.file
+        on ingested_files.feed = rejected_files.feed and ingested_files.file = rejected_files.file
 
 )
 

@@ -4,8 +4,7 @@ with
 
 accepted as (
 
-    select * from {{ ref('base_hired_employees') }}
-    where _reasons is null
+    {{ accepted_rows('hired_employees') }}
 
 ),
 

@@ -2,6 +2,7 @@
 -- Grain: one row per rejected input row.
 {% for feed in feed_names() %}
 {%- set area = feed_area(feed) if execute %}
+{%- for base in rejecting_models(feed) %}
 select
     '{{ feed }}' as feed,
     '{{ area }}' as area,
@@ -9,7 +10,9 @@ select
     _line_number as line_number,
     _reasons as reasons,
     _record as record
-from {{ ref('base_' ~ feed) }}
+from {{ ref(base) }}
 where _reasons is not null
 {{ 'union all' if not loop.last }}
+{% endfor %}
+{{- 'union all' if not loop.last }}
 {% endfor %}

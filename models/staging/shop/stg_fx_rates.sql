@@ -4,8 +4,7 @@ with
 
 accepted as (
 
-    select * from {{ ref('base_fx_rates') }}
-    where _reasons is null
+    {{ accepted_rows('fx_rates') }}
 
 ),
 

@@ -4,8 +4,7 @@ with
 
 accepted as (
 
-    select * from {{ ref('base_orders') }}
-    where _reasons is null
+    {{ accepted_rows('orders') }}
 
 ),
 

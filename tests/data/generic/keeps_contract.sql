@@ -1,8 +1,8 @@
 {% test keeps_contract(model, feed) %}
 {#- Passes when every accepted row of base_<feed> is as the feed's contract says: required columns
-    filled, numbers in range, texts among the accepted ones, keys unique. It asks the typed
-    columns, not the cells, so that it does not repeat how base_<feed> judged them; one pass, and
-    a second one for a key. -#}
+    filled, numbers in range, texts among the accepted ones. It asks the typed columns, not the cells,
+    so that it does not repeat how base_<feed> judged them. That keys are unique is asked of
+    stg_<feed>, where repeated ones are left out. -#}
 {%- if execute -%}
     {%- set contract = feed_contract(feed) -%}
     {%- set faults = [] -%}
@@ -28,18 +28,5 @@ from {{ model }}
 where
     _reasons is null
     and ({{ faults | join(' or ') }})
-    {%- if contract.key %}
-
-union all
-
-select
-    max(_file) as _file,
-    max(_line_number) as _line_number,
-    'repeats {{ contract.key | join(", ") }}' as fault
-from {{ model }}
-where _reasons is null
-group by {{ contract.key | join(', ') }}
-having count(*) > 1
-    {%- endif -%}
 {%- endif -%}
 {% endtest %}

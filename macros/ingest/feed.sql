@@ -1,0 +1,113 @@
+{#- A base model reads the files of its feed: each new or changed file of landing/<feed> and the seed,
+    cast and judged by the model's SQL, go into the table landing.<feed>, and what became of each file
+    into landing.<feed>_files. The relation itself is a view of both.
+
+    The Python half is the package warehouse/landing/. It says which files are new, reads what DuckDB's
+    reader cannot, and tells people. A file that did not change is not opened again; --full-refresh
+    reads all that are there. -#}
+
+
+{% materialization feed, adapter='duckdb' %}
+
+    {%- set feed = model.name.removeprefix('base_') -%}
+    {%- set contract = feed_contract(feed) -%}
+    {%- set target_relation = this.incorporate(type='view') -%}
+    {%- set old_relation = load_cached_relation(this) -%}
+    {%- if not loads_plugin('warehouse.loading') -%}
+        {%- do exceptions.raise_compiler_error(
+            'the profile does not load the plugin warehouse.loading; '
+            ~ 'copy module_paths and plugins from profiles/profiles.yml'
+        ) -%}
+    {%- endif -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+
+    {%- set types = {} -%}
+    {%- for column in contract.columns -%}
+        {%- do types.update({column.name: type_of(column.type)}) -%}
+    {%- endfor -%}
+    {%- do adapter.store_relation('loading', this, [], '', 'parquet', {
+        'contract': contract,
+        'types': types,
+        'sql': sql,
+        'source': ref(feed).render(),
+        'seed_file': seed_file(feed),
+        'database': this.database,
+        'day': feed_day(feed),
+        'is_full_refresh': should_full_refresh(),
+        'invocation_id': invocation_id,
+        'started_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S.%f'),
+    }) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- if old_relation is not none and not old_relation.is_view -%}
+        {%- do adapter.drop_relation(old_relation) -%}
+    {%- endif -%}
+    {%- call statement('main') -%}
+        create or replace view {{ target_relation }} as
+        {{ rows_of_files(contract) }}
+    {%- endcall -%}
+    {%- do persist_docs(target_relation, model) -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_relation]}) }}
+
+{% endmaterialization %}
+
+
+{% macro rows_of_files(contract) %}
+    {#- The rows of the files that count, each with its origin. A row read by DuckDB's reader has no
+        line of its own: it stands as far below the first row of its file as its line does. -#}
+    {%- set rows, files = landing_table(contract.feed), landing_table(contract.feed ~ '_files') -%}
+    select
+        {%- for column in contract.columns %}
+        landed.{{ column.name }},
+        {%- endfor %}
+        case
+            when landed._rejected is not null
+                then from_json(json_extract(landed._rejected, '$.reasons'), '["varchar"]')
+        end as _reasons,
+        {% if contract.key -%}
+        coalesce(json_extract_string(landed._rejected, '$.record'), landed._cells) as _record,
+        {%- else -%}
+        json_extract_string(landed._rejected, '$.record') as _record,
+        {%- endif %}
+        files.file as _file,
+        cast(coalesce(
+            landed._line, landed.rowid - first_rows.first_row + files.first_line
+        ) as bigint) as _line_number,
+        files.modified_ns as _modified_ns,
+        files.loaded_at as _loaded_at
+    from {{ rows }} as landed
+    inner join {{ files }} as files
+        on landed._file_id = files.file_id
+    inner join (
+        select _file_id, min(rowid) as first_row
+        from {{ rows }}
+        group by _file_id
+    ) as first_rows
+        on landed._file_id = first_rows._file_id
+    where files.state = 'loaded'
+{% endmacro %}
+
+
+{% macro landing_table(name) %}
+    {{- return(api.Relation.create(database=this.database, schema='landing', identifier=name)) -}}
+{% endmacro %}
+
+
+{% macro seed_file(seed_name) %}
+    {#- The path of a seed's file, from the project's root. -#}
+    {%- for node in graph.nodes.values() if node.resource_type == 'seed' and node.name == seed_name -%}
+        {{ return(node.original_file_path) }}
+    {%- endfor -%}
+    {{ return(seed_name) }}
+{% endmacro %}
+
+
+{% macro loads_plugin(module) %}
+    {#- Whether the profile names a plugin. -#}
+    {{ return(module in target.plugins | default([], true) | map(attribute='module') | list) }}
+{% endmacro %}

@@ -1,0 +1,452 @@
+"""The files of a feed's folder: which there are, and what each one is, told without loading it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+
+BLOCK = 1 << 20  # bytes read at a time; a longer line is looked at more carefully
+HEADER_LIMIT = 1 << 16  # bytes of the first line
+DELIMITERS = (",", ";", "\t")
+QUOTE = '"'
+
+_BOM = b"\xef\xbb\xbf"
+# What a file begins with that was saved as something else than its name says.
+_FOREIGN = (
+    (b"PK\x03\x04", "is a spreadsheet or a zip archive; save it as CSV (UTF-8)"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel file; save it as CSV (UTF-8)"),
+    (b"\xff\xfe", "is UTF-16; save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16; save it as UTF-8"),
+    (b"%PDF", "is a PDF; export the data as CSV"),
+    (b"\x1f\x8b", "is compressed; its name must end in .gz"),
+    (b"PAR1", "is a Parquet file; its name must end in .parquet"),
+)
+_KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
+
+
+class RefusedError(Exception):
+    """A file that cannot be loaded at all; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a feed's contract, as far as files are concerned."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the files of a feed may look like.
+
+    Attributes:
+        feed: the feed's name.
+        columns: its columns, in order.
+        headerless: a CSV file without a header is accepted when it has as many columns.
+    """
+
+    feed: str
+    columns: tuple[Column, ...]
+    headerless: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
+    def canonical(self, title: str) -> str:
+        """The contract's name for a title of a header, in any case or by alias; else the title."""
+        wanted = title.strip().lower()
+        for column in self.columns:
+            if wanted in (column.name.lower(), *(alias.lower() for alias in column.aliases)):
+                return column.name
+        return title.strip()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a feed's folder.
+
+    Attributes:
+        name: its name in the folder.
+        path: where it is.
+        size: bytes.
+        modified_ns: time of its last change, nanoseconds of the epoch.
+    """
+
+    name: str
+    path: Path
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of a file are to be read. Files of one layout are read together.
+
+    Attributes:
+        kind: `csv`, `json` or `parquet`.
+        columns: of a CSV line, or of a Parquet file, in order: the contract's names, and others
+            for columns that are not read.
+        delimiter: of a CSV file.
+        has_header: the first line of a CSV file is no row.
+        is_compressed: gzip.
+        expressions: for Parquet, SQL that gives each of the contract's columns as text.
+    """
+
+    kind: str
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    has_header: bool = True
+    is_compressed: bool = False
+    expressions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look at a file found.
+
+    Attributes:
+        content_hash: SHA-256 of its content, uncompressed.
+        layout: how to read it.
+        rows: how many rows it must have, counted without reading them; None: not known.
+        is_regular: each line is one row, so that DuckDB's reader can be held to `rows`.
+        ends_with_cr: the lines end in a carriage return alone.
+        notes: what its owner should know, such as columns that are not read.
+    """
+
+    content_hash: str
+    layout: Layout
+    rows: int | None = None
+    is_regular: bool = True
+    ends_with_cr: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+def find_files(folder: Path) -> list[Found]:
+    """The files of a folder, by name; hidden ones, `*.tmp`, `*.part` and folders are ignored.
+
+    Raises:
+        OSError: the folder cannot be read. A folder that is not there has no files.
+    """
+    found = []
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    for path in paths:
+        if path.name.startswith(".") or path.suffix.lower() in (".tmp", ".part"):
+            continue
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # renamed or removed just now
+            continue
+        if path.is_file():
+            found.append(Found(path.name, path, status.st_size, status.st_mtime_ns))
+    return found
+
+
+def kind_of(name: str) -> tuple[str, bool]:
+    """The kind of a file by its name, and whether it is compressed.
+
+    Raises:
+        RefusedError: no such kind is read.
+    """
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    is_compressed = bool(suffixes) and suffixes[-1] == ".gz"
+    if is_compressed:
+        suffixes.pop()
+    kind = _KINDS.get(suffixes[-1] if suffixes else "")
+    if kind is None or (kind == "parquet" and is_compressed):
+        raise RefusedError(
+            "is of no kind that is read: .csv, .tsv, .json, .jsonl, .ndjson (each also with .gz) "
+            "and .parquet are"
+        )
+    return kind, is_compressed
+
+
+def scan(found: Found, contract: Contract) -> Scan:
+    """Look at a file: what it is, how to read it, how many rows it must have.
+
+    Raises:
+        RefusedError: it cannot be loaded at all.
+        OSError: it cannot be read.
+    """
+    kind, is_compressed = kind_of(found.name)
+    if found.size == 0:
+        raise RefusedError("is empty")
+    if kind == "parquet":
+        return _scan_parquet(found, contract)
+    try:
+        with open_file(found.path, is_compressed) as file:
+            if kind == "json":
+                return _scan_json(file, is_compressed)
+            return _scan_csv(file, contract, is_compressed)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise RefusedError("is a gzip file that is damaged or cut short; copy it again") from None
+
+
+def open_file(path: Path, is_compressed: bool) -> io.BufferedReader:
+    """Open a file for reading what it holds, uncompressed."""
+    if is_compressed:
+        return io.BufferedReader(gzip.open(path, "rb"), BLOCK)
+    return io.BufferedReader(path.open("rb", buffering=0), BLOCK)
+
+
+# ---------------------------------------------------------------------------- CSV
+
+
+def _scan_csv(file: io.BufferedReader, contract: Contract, is_compressed: bool) -> Scan:
+    first = file.readline(HEADER_LIMIT)
+    while first and not first.strip():  # blank lines before the header
+        if len(first) > 1 and not first.endswith(b"\n"):
+            break
+        first = file.readline(HEADER_LIMIT)
+    leading = file.tell() - len(first)
+    _refuse_foreign(first)
+    ends_with_cr = b"\r" in first.rstrip(b"\r\n") and not first.endswith(b"\r\n")
+    line = first.split(b"\r")[0] if ends_with_cr else first.rstrip(b"\r\n")
+    if len(first) == HEADER_LIMIT and not ends_with_cr:
+        raise RefusedError(f"has a first line of more than {HEADER_LIMIT:,} bytes, which is none")
+    layout, notes = read_header(line.removeprefix(_BOM), contract, is_compressed)
+    header = line.removeprefix(_BOM) if layout.has_header else b""
+    file.seek(0)
+    counts = _count(file, header)
+    rows = counts.lines - int(layout.has_header)
+    return Scan(
+        counts.digest,
+        layout,
+        rows=max(rows, 0),
+        is_regular=counts.is_regular and leading == 0 and not ends_with_cr,
+        ends_with_cr=ends_with_cr,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Counts:
+    digest: str
+    lines: int
+    is_regular: bool
+
+
+def _count(file: io.BufferedReader, header: bytes) -> _Counts:
+    """Hash and count the lines of a file, and see whether anything in it needs a careful reader."""
+    digest = hashlib.sha256()
+    line_ends = returns = pairs = 0
+    is_regular = True
+    needle = b"\n" + header
+    buffer = bytearray(BLOCK)
+    view = memoryview(buffer)
+    tail = b""
+    trailing = 0  # blank lines at the end
+    size = 0
+    while read := file.readinto(buffer):
+        block = buffer if read == BLOCK else bytearray(view[:read])
+        digest.update(view[:read])
+        size += read
+        ends = block.count(b"\n")
+        line_ends += ends
+        if ends == 0 and read == BLOCK:
+            is_regular = False
+        if block.find(b"\r") >= 0:
+            returns += block.count(b"\r")
+            pairs += block.count(b"\r\n") + (tail[-1:] == b"\r" and block[:1] == b"\n")
+        if block.find(b"\0") >= 0:
+            is_regular = False
+        if header and (block.find(needle) >= 0 or needle in tail + bytes(block[: len(needle)])):
+            is_regular = False
+        tail = bytes(block[-max(len(needle), 1024) :])
+    if returns not in (0, line_ends) or returns != pairs:
+        is_regular = False
+    if tail.endswith(b"\n"):
+        blank = tail.replace(b"\r", b"")
+        trailing = len(blank) - len(blank.rstrip(b"\n")) - 1
+        if trailing >= 500:
+            is_regular = False
+    lines = line_ends - trailing + (1 if size and not tail.endswith(b"\n") else 0)
+    return _Counts(digest.hexdigest(), lines, is_regular)
+
+
+def read_header(
+    line: bytes, contract: Contract, is_compressed: bool
+) -> tuple[Layout, tuple[str, ...]]:
+    """The layout that the first line of a CSV file tells, and what its owner should know.
+
+    Raises:
+        RefusedError: it is neither a header of the feed nor, where that is allowed, a row.
+    """
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RefusedError("has a first line that is not UTF-8; save it as UTF-8") from None
+    if not text.strip():
+        raise RefusedError("holds no line")
+    titles, delimiter = _best_split(text, contract)
+    names = [contract.canonical(title) for title in titles]
+    known = [name for name in names if name in contract.names]
+    if contract.headerless and not known and len(names) == len(contract.names):
+        layout = Layout("csv", tuple(contract.names), delimiter, False, is_compressed)
+        return layout, ("has no header; its columns are taken in the order of the contract",)
+    missing = [column.name for column in contract.columns if column.name not in names]
+    required = [column.name for column in contract.columns if column.required]
+    lacking = [name for name in missing if name in required]
+    if lacking:
+        raise RefusedError(
+            f"has a header without {', '.join(lacking)}; it says {_shown(titles)}. The columns of "
+            f"{contract.feed} are {', '.join(contract.names)}"
+        )
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise RefusedError(f"has a header that names {', '.join(twice)} more than once; keep one")
+    columns = [
+        name if name in contract.names else f"unread_{number}" for number, name in enumerate(names)
+    ]
+    return Layout("csv", tuple(columns), delimiter, True, is_compressed), tuple(
+        _notes([name for name in names if name not in contract.names], missing)
+    )
+
+
+def _best_split(text: str, contract: Contract) -> tuple[list[str], str]:
+    """The titles of a header, split at the delimiter that finds most columns of the contract."""
+    best: tuple[tuple[int, int], list[str], str] | None = None
+    for delimiter in DELIMITERS:
+        try:
+            (cells,) = csv.reader([text], delimiter=delimiter, quotechar=QUOTE)
+        except (csv.Error, ValueError):
+            continue
+        titles = [_unquoted(cell) for cell in cells]
+        known = sum(contract.canonical(title) in contract.names for title in titles)
+        score = (known, len(titles))
+        if best is None or score > best[0]:
+            best = (score, titles, delimiter)
+    if best is None:
+        raise RefusedError("has a header that is not CSV")
+    return best[1], best[2]
+
+
+def _unquoted(cell: str) -> str:
+    text = cell.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].strip()
+    return text
+
+
+def _notes(extra: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
+    if extra:
+        yield f"ignored column {_shown(extra)}, which the contract does not know"
+    if missing:
+        yield f"has no column {', '.join(missing)}; it is taken as empty"
+
+
+def _shown(titles: Sequence[str]) -> str:
+    text = ", ".join(repr(title) if not title.strip() else title for title in titles)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _refuse_foreign(start: bytes) -> None:
+    for magic, reason in _FOREIGN:
+        if start.startswith(magic):
+            raise RefusedError(reason)
+    if start.lstrip()[:1] == b"<":
+        raise RefusedError("is HTML or XML; export the data as CSV")
+
+
+# ---------------------------------------------------------------------------- JSON
+
+
+def _scan_json(file: BinaryIO, is_compressed: bool) -> Scan:
+    start = file.read(HEADER_LIMIT)
+    _refuse_foreign(start)
+    first = start.removeprefix(_BOM).lstrip()[:1]
+    if first not in (b"[", b"{"):
+        raise RefusedError("is not JSON: it must be a list of objects, or one object per line")
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    return Scan(
+        digest.hexdigest(), Layout("json", is_compressed=is_compressed), None, is_regular=False
+    )
+
+
+# ---------------------------------------------------------------------------- Parquet
+
+
+def _scan_parquet(found: Found, contract: Contract) -> Scan:
+    with found.path.open("rb") as file:
+        start = file.read(8)
+        if not start.startswith(b"PAR1"):
+            _refuse_foreign(start)
+            raise RefusedError("is not a Parquet file")
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+        try:
+            parquet = connection.read_parquet(str(found.path))
+            types = dict(zip(parquet.columns, map(str, parquet.types), strict=True))
+            # Every page is read here, so that a damaged one is found before anything is loaded.
+            values = ", ".join(f'"{_escaped(name)}"' for name in types)
+            ((rows, _total),) = parquet.aggregate(f"count(*), bit_xor(hash({values}))").fetchall()
+        except duckdb.Error as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RefusedError(f"cannot be read as Parquet, copy it again: {reason}") from None
+    layout, notes = _parquet_layout(types, contract)
+    return Scan(digest, layout, rows=rows, notes=notes)
+
+
+def _parquet_layout(types: dict[str, str], contract: Contract) -> tuple[Layout, tuple[str, ...]]:
+    titles: dict[str, str] = {}
+    for title in types:
+        name = contract.canonical(title)
+        if name in contract.names:
+            if name in titles:
+                raise RefusedError(f"has column {name} more than once; keep one")
+            titles[name] = title
+    missing = [name for name in contract.names if name not in titles]
+    lacking = [
+        column.name for column in contract.columns if column.required and column.name in missing
+    ]
+    if lacking:
+        raise RefusedError(
+            f"has no column {', '.join(lacking)}; it has {_shown(list(types))}. The columns of "
+            f"{contract.feed} are {', '.join(contract.names)}"
+        )
+    expressions = []
+    for name in contract.names:
+        if name in missing:
+            expressions.append("cast(null as varchar)")
+            continue
+        title = titles[name]
+        type_ = types[title]
+        if type_.endswith("]") or type_.startswith(("STRUCT", "MAP", "BLOB", "UNION", "VARIANT")):
+            raise RefusedError(f"has nested or binary values in column {title} ({type_})")
+        value = f'"{_escaped(title)}"'
+        if type_ == "TIMESTAMP WITH TIME ZONE":
+            value = f"timezone('UTC', {value})"
+        expressions.append(f"cast({value} as varchar)")
+    extra = [title for title in types if contract.canonical(title) not in contract.names]
+    layout = Layout("parquet", tuple(types), has_header=False, expressions=tuple(expressions))
+    return layout, tuple(_notes(extra, missing))
+
+
+def _escaped(identifier: str) -> str:
+    return identifier.replace('"', '""')

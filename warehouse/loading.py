@@ -1,0 +1,90 @@
+"""The plugin of dbt-duckdb that loads feeds: profiles.yml names it, macros/ingest/feed.sql calls it.
+
+It turns a call of dbt's into a request to `warehouse.landing`, which does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.adapters.duckdb.utils import TargetConfig
+from dbt_common.events.base_types import EventLevel
+from dbt_common.events.functions import fire_event
+from dbt_common.events.types import Note
+from dbt_common.exceptions import DbtRuntimeError
+
+from warehouse.landing.files import Column, Contract
+from warehouse.landing.load import LoadError, Request, Words, load_feed
+from warehouse.settings import SettingsError, read_settings
+
+
+class Plugin(BasePlugin):
+    """Loads the files of a feed when its base model is built."""
+
+    def store(self, target_config: TargetConfig) -> None:
+        """Load what is new of one feed.
+
+        Raises:
+            DbtRuntimeError: it cannot be done; one line that says why and what to do.
+        """
+        request = read_request(target_config.config)
+        try:
+            settings = read_settings()
+            # A connection of its own, since dbt's is in a transaction whose end is dbt's to say.
+            connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[no-untyped-call]
+            try:
+                load_feed(
+                    connection,
+                    request,
+                    settings.landing / request.feed,
+                    has_sample=settings.sample_data,
+                    words=Words(warn=_warn, tell=_tell),
+                )
+            finally:
+                connection.close()
+        except (LoadError, SettingsError, duckdb.Error) as error:
+            raise DbtRuntimeError(str(error)) from error
+        except OSError as error:
+            place = f"landing/{request.feed}"
+            raise DbtRuntimeError(
+                f"{place} cannot be read: {error.strerror or error}. Set WAREHOUSE_LANDING to a "
+                "folder you may read."
+            ) from error
+
+
+def read_request(call: Mapping[str, Any]) -> Request:
+    """The request that a call of the macro makes."""
+    contract = call["contract"]
+    return Request(
+        contract=Contract(
+            contract["feed"],
+            tuple(
+                Column(column["name"], tuple(column["aliases"]), column["required"])
+                for column in contract["columns"]
+            ),
+            contract["headerless"],
+        ),
+        has_key=bool(contract["key"]),
+        sql=call["sql"],
+        source=call["source"],
+        seed_file=call["seed_file"],
+        is_reference=contract["reference"],
+        database=call["database"],
+        types=dict(call["types"]),
+        day=call["day"],
+        is_full_refresh=call["is_full_refresh"],
+        run=call["invocation_id"],
+        started_at=call["started_at"],
+    )
+
+
+def _warn(text: str) -> None:
+    fire_event(Note(msg=text), level=EventLevel.WARN)
+
+
+def _tell(text: str) -> None:
+    fire_event(Note(msg=text))
