@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build fetch-fx test serve token docs query publications rollback prune bench bench-api lint sample clean
+.PHONY: help build fetch-fx rejected test serve token docs query publications rollback prune bench bench-api lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ build: $(VENV)/installed ## Set up, then build and test everything and show the 
 
 fetch-fx: $(VENV)/installed ## Fetch rates of exchange into landing/fx_rates (FREECURRENCYAPI_KEY; ARGS="--from-date 2024-01-01")
 	@$(BIN)/python -m warehouse fetch-fx $(ARGS)
+
+rejected: $(VENV)/installed ## Write the rejected rows of a feed, to mend: make rejected FEED=orders
+	@test -n '$(FEED)' || { echo "error: name a feed: make rejected FEED=orders" >&2; exit 2; }
+	@$(BIN)/python -m warehouse rejected '$(FEED)'
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest -n auto $(ARGS)

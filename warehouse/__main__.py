@@ -1,4 +1,4 @@
-"""`python -m warehouse build|docs|query|fetch-fx`; the Makefile calls it."""
+"""`python -m warehouse build|docs|query|rejected|fetch-fx`; the Makefile calls it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from warehouse import fetch_fx
 from warehouse.dbt import Run, run_dbt
 from warehouse.failures import explain
 from warehouse.published import what_readers_see
+from warehouse.rejected import UnknownFeedError, write_rejected
 from warehouse.report import NotBuiltError, open_database, report
-from warehouse.settings import Settings, read_settings
+from warehouse.settings import Settings, SettingsError, read_settings
 
 FAILED, CANNOT_RUN, TERMINATED = 1, 2, 128 + signal.SIGTERM
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     docs.add_argument("--port", type=int, default=8080, help="local port (8080)")
     query = commands.add_parser("query", help="print the rows of a SQL query")
     query.add_argument("sql", help="a query, such as: select * from marts.order_kpis")
+    rejected = commands.add_parser("rejected", help="write the rejected rows of a feed, to mend")
+    rejected.add_argument("feed", help="a feed, such as: orders")
     fetch_fx.add_arguments(
         commands.add_parser("fetch-fx", help="write rates of exchange to the landing zone")
     )
@@ -41,16 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(for_dbt)}")
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    settings = read_settings()
     try:
+        settings = read_settings()
         if known.command == "build":
             return build(settings, for_dbt)
         if known.command == "docs":
             return serve_docs(settings, known.port)
         if known.command == "fetch-fx":
             return fetch_fx.run(settings, known)
+        if known.command == "rejected":
+            return show_rejected(settings, known.feed)
         return print_query(settings, known.sql)
-    except NotBuiltError as error:
+    except (NotBuiltError, SettingsError, UnknownFeedError) as error:
         return _fail(str(error))
 
 
@@ -113,6 +118,26 @@ def print_query(settings: Settings, sql: str) -> int:
         return _fail(" ".join(str(error).split("\n\n")[0].split()), FAILED)
     finally:
         connection.close()
+    return 0
+
+
+def show_rejected(settings: Settings, feed: str) -> int:
+    """Write the rejected rows of a feed, and say where."""
+    connection = open_database(settings)
+    try:
+        found = write_rejected(connection, settings, feed)
+    except OSError as error:
+        return _fail(f"{error.filename} cannot be written: {error.strerror}. Set WAREHOUSE_DB.")
+    finally:
+        connection.close()
+    if found.csv is not None:
+        print(f"{found.rows:,} rejected rows of {feed}  {settings.shown(found.csv)}")
+    if found.broken is not None:
+        print(f"{found.lines:,} broken lines of {feed}  {settings.shown(found.broken)}")
+    if found.csv is None and found.broken is None:
+        print(f"No row of {feed} is rejected.")
+    else:
+        print(f"Mend them, then drop the file into landing/{feed}/ and: make build")
     return 0
 
 

@@ -20,6 +20,12 @@ SECONDS_TO_END = 30.0  # after Ctrl+C, before dbt is told again
 _DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import cli; cli()"
 
 
+# Warnings about tests, which the end of the build counts.
+_TOLD_OTHERWISE = (
+    *("LogTestResult", "RunResultWarning", "RunResultWarningMessage", "RunResultFailure"),
+)
+
+
 @dataclass(frozen=True)
 class NodeResult:
     """What became of one node: a seed, model, test or unit test.
@@ -153,7 +159,9 @@ def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
         run.errors.append(text.removeprefix("Encountered an error:").strip())
     elif name == "PlainText" and text.startswith("Error:"):
         run.errors.append(text.removeprefix("Error:").strip())
-    elif level == "warn" and name not in ("LogTestResult", "RunResultWarning", "RunResultFailure"):
+    elif name == "Note" and text.startswith("Loading "):
+        line.show_text(text)
+    elif level == "warn" and name not in _TOLD_OTHERWISE:
         run.warnings.append(" ".join(text.split()))
 
 
@@ -188,7 +196,11 @@ class ProgressLine:
 
     def show(self, index: int, total: int, name: str) -> None:
         """Say that dbt starts node `index` of `total`."""
-        text = f"  {index} of {total}  {name}"
+        self.show_text(f"{index} of {total}  {name}")
+
+    def show_text(self, text: str) -> None:
+        """Say something else about how far the run is."""
+        text = f"  {text}"
         if self._is_terminal:
             self._stream.write(f"\r\x1b[K{text[:78]}")
         elif time.monotonic() - self._last_shown >= self.SECONDS_BETWEEN_LINES:

@@ -1,11 +1,12 @@
-"""The plugin of dbt-duckdb that loads feeds: profiles.yml names it, macros/ingest/feed.sql calls it.
+"""The plugin of dbt-duckdb that loads feeds: profiles.yml names it, macros/ingest/feed.sql calls.
 
 It turns a call of dbt's into a request to `warehouse.landing`, which does the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import duckdb
@@ -17,13 +18,32 @@ from dbt_common.events.functions import fire_event
 from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
 
-from warehouse.landing.files import Column, Contract
+from warehouse.landing.files import Column, Contract, strays
 from warehouse.landing.load import LoadError, Request, Words, load_feed
-from warehouse.settings import SettingsError, read_settings
+from warehouse.settings import Settings, SettingsError, read_settings
 
 
 class Plugin(BasePlugin):
     """Loads the files of a feed when its base model is built."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002 - dbt's signature
+        """Nothing was looked at yet."""
+        self._looked_in_run = ""
+        self._lock = threading.Lock()
+
+    def _look_at_the_landing_zone(
+        self, settings: Settings, run: str, feeds: Collection[str]
+    ) -> None:
+        """Say once a run what lies in the landing zone where no feed would look."""
+        with self._lock:
+            if self._looked_in_run == run:
+                return
+            self._looked_in_run = run
+        for name in strays(settings.landing, feeds):
+            _warn(
+                f"landing/{name} is not read: files go into a folder named after their feed "
+                f"({', '.join(feeds)})"
+            )
 
     def store(self, target_config: TargetConfig) -> None:
         """Load what is new of one feed.
@@ -34,8 +54,9 @@ class Plugin(BasePlugin):
         request = read_request(target_config.config)
         try:
             settings = read_settings()
+            self._look_at_the_landing_zone(settings, request.run, target_config.config["feeds"])
             # A connection of its own, since dbt's is in a transaction whose end is dbt's to say.
-            connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[no-untyped-call]
+            connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[attr-defined]
             try:
                 load_feed(
                     connection,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+import base64
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -55,10 +55,18 @@ def report(run: Run, settings: Settings) -> str:
     """
     connection = open_database(settings)
     try:
-        built = {row[0] for row in _rows(connection, "select table_name from duckdb_tables()")}
+        built = {
+            row[0]
+            for row in _rows(
+                connection,
+                "select table_name from duckdb_tables() union all select view_name from duckdb_views()",
+            )
+        }
         sections = [
             (title, section(connection)) for title, marts, section in _SECTIONS if marts <= built
         ]
+        if {"feed_health", "stg_ingested_files"} <= built:
+            sections.insert(0, ("Feeds", _feeds(connection, run)))
     finally:
         connection.close()
     lines = []
@@ -75,38 +83,126 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> l
 # ---------------------------------------------------------------------------- feeds
 
 
-def _feeds(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    kinds: dict[str, Counter[str]] = {}
-    for feed, reasons in _rows(connection, "select feed, reasons from marts.rejected_rows"):
-        kinds.setdefault(feed, Counter()).update(kind_of_reason(reason) for reason in reasons)
-    table = [("feed", "rows read", "accepted", "rejected", "why rejected")]
+def _feeds(connection: duckdb.DuckDBPyConnection, run: Run) -> list[str]:
+    files = _files(connection, run)
+    table = [("feed", "files", "rows read", "accepted", "rejected")]
     for feed, read, accepted, rejected in _rows(
         connection,
         "select feed, rows_read, rows_accepted, rows_rejected from marts.feed_health",
     ):
-        why = _most_frequent(kinds.get(feed, Counter()))
-        table.append((feed, f"{read:,}", f"{accepted:,}", f"{rejected:,}", why))
-    return list(_aligned(table, right={1, 2, 3}))
+        table.append((feed, files.get(feed, "none"), f"{read:,}", f"{accepted:,}", f"{rejected:,}"))
+    return list(_aligned(table, right={2, 3, 4}))
 
 
-def kind_of_reason(reason: str) -> str:
-    """A reason without the value of its row, so that equal faults count together.
-
-    >>> kind_of_reason('quantity: "-3" is not > 0')
-    'quantity is not > 0'
-    """
-    kind = re.sub(r': (".*" )?', " ", reason, count=1, flags=re.DOTALL)
-    kind = re.sub(r"; line \d+ is kept$", "", kind)
-    return re.sub(r" is not one of .*", " is not an accepted value", kind)
-
-
-def _most_frequent(kinds: Counter[str]) -> str:
-    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{kind} ({count})" for kind, count in ordered[:REASONS_SHOWN]]
-    more = len(ordered) - len(shown)
-    return ", ".join(shown) + (
-        f", {more} more {'kind' if more == 1 else 'kinds'}" if more > 0 else ""
+def _files(connection: duckdb.DuckDBPyConnection, run: Run) -> dict[str, str]:
+    """What became of the files of each feed, such as `1 new, 11 unchanged, 1 refused`."""
+    counted = _rows(
+        connection,
+        """
+        select
+            feed,
+            case
+                when state <> 'loaded' then 'refused'
+                when not is_present then 'gone, their rows are kept'
+                when run_id = ? then change
+                else 'unchanged'
+            end as word,
+            count(*) as files
+        from staging.stg_ingested_files
+        where state = 'loaded' or is_present
+        group by all
+        """,
+        run.invocation,
     )
+    words: dict[str, dict[str, int]] = {}
+    for feed, word, files in counted:
+        words.setdefault(feed, {})[word] = files
+    order = ("new", "replaced", "unchanged", "refused", "gone, their rows are kept")
+    return {
+        feed: ", ".join(f"{found[word]} {word}" for word in order if word in found)
+        for feed, found in words.items()
+    }
+
+
+# A reason without the value of its row, so that equal faults count together:
+# `quantity: "-3" is not > 0` is of the kind `quantity is not > 0`.
+KIND_OF_REASON = """
+    regexp_replace(
+        regexp_replace(
+            regexp_replace(reason, ': (?:".*" )?', ' ', 's'),
+            '; line [0-9]+( of .*)? is kept$', '', 's'
+        ),
+        ' is not one of .*', ' is not an accepted value', 's'
+    )
+"""
+
+
+def _rejected(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The most frequent kinds of reasons of each feed, each with its first row as an example."""
+    found = _rows(
+        connection,
+        f"""
+        with reasons as (
+            select feed, file, line_number, substr(record, 1, 400) as record,
+                unnest(reasons) as reason
+            from marts.rejected_rows
+        ),
+        kinds as (
+            select feed, {KIND_OF_REASON} as kind, count(*) as count,
+                min(row(file, line_number, record)) as example
+            from reasons
+            group by feed, kind
+        )
+        select feed, kind, count, example,
+            row_number() over (partition by feed order by count desc, kind) as place,
+            count(*) over (partition by feed) as kinds
+        from kinds
+        qualify place <= {REASONS_SHOWN}
+        order by feed, place
+        """,
+    )
+    if not found:
+        return ["none"]
+    order = [feed for (feed,) in _rows(connection, "select feed from marts.feed_health")]
+    table = [("feed", "rows", "reason", "for example", "")]
+    for feed, kind, count, (file, line, record), place, kinds in sorted(
+        found, key=lambda row: (order.index(row[0]), row[4])
+    ):
+        table.append(
+            (
+                feed if place == 1 else "",
+                f"{count:,}",
+                _cut(kind, 60),
+                f"{file}:{line}",
+                _cut(shown_record(record), 60),
+            )
+        )
+        if place == REASONS_SHOWN and kinds > place:
+            more = kinds - place
+            table.append(("", "", f"and {more} more {'kind' if more == 1 else 'kinds'}", "", ""))
+    return list(_aligned(table, right={1}))
+
+
+def shown_record(record: str) -> str:
+    """A rejected row on one line: its cells, or the line as it is.
+
+    Args:
+        record: the beginning of the row's JSON.
+    """
+    try:
+        cells = json.loads(record)
+    except ValueError:  # cut short
+        return record
+    if list(cells) == ["line"]:
+        return str(cells["line"])
+    if list(cells) == ["line_base64"]:
+        return base64.b64decode(cells["line_base64"]).decode("utf-8", "backslashreplace")
+    return ",".join("" if cell is None else str(cell) for cell in cells.values())
+
+
+def _cut(text: str, length: int) -> str:
+    shown = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    return shown if len(shown) <= length else f"{shown[: length - 3]}..."
 
 
 # ---------------------------------------------------------------------------- headline numbers
@@ -265,7 +361,7 @@ def _hiring(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 _SECTIONS = [
-    ("Feeds", {"feed_health", "rejected_rows"}, _feeds),
+    ("Rejected rows", {"feed_health", "rejected_rows"}, _rejected),
     ("Marketing", {"ads_performance_daily"}, _marketing),
     ("Shop", {"order_kpis"}, _shop),
     (
@@ -295,7 +391,7 @@ def _outcome(run: Run, settings: Settings) -> list[str]:
                 ("Serve", "make serve"),
                 ("Docs", "make docs"),
                 ("Look", 'make query SQL="select * from marts.daily_sales order by date desc"'),
-                ("Rejected", 'make query SQL="select * from marts.rejected_rows"'),
+                ("Rejected", "make rejected FEED=orders"),
             ]
         ),
     ]

@@ -28,6 +28,7 @@
     {%- endfor -%}
     {%- do adapter.store_relation('loading', this, [], '', 'parquet', {
         'contract': contract,
+        'feeds': feed_names(),
         'types': types,
         'sql': sql,
         'source': ref(feed).render(),

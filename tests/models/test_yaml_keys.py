@@ -46,7 +46,9 @@ FILE: dict[str, Any] = {
         "tables": {
             "name": None,
             "description": None,
-            "config": {"meta": {"feed": {"key": None, "date_column": None, "headerless": None}}},
+            "config": {
+                "meta": {"feed": dict.fromkeys(("key", "date_column", "headerless", "reference"))}
+            },
             "columns": COLUMN,
         },
     },

@@ -58,7 +58,7 @@ def test_the_build_ends_with_a_table_of_the_feeds(first_build: tuple[Project, Ou
         "select feed, rows_read, rows_accepted, rows_rejected from marts.feed_health"
     ):
         row = next(line for line in outcome.lines if line.startswith(f"  {feed} "))
-        assert row.split()[1:4] == [f"{read:,}", f"{accepted:,}", f"{rejected:,}"]
+        assert row.split()[1:] == ["1", "new", f"{read:,}", f"{accepted:,}", f"{rejected:,}"]
         assert row.split()[4:], f"{feed} does not say why rows were rejected"
     assert project.column("select count(*) from marts.feed_health") == [len(FEEDS)]
 

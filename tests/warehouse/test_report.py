@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from warehouse.dbt import NodeResult, Run
-from warehouse.report import NotBuiltError, kind_of_reason, report
+from warehouse.report import KIND_OF_REASON, NotBuiltError, report, shown_record
 from warehouse.settings import Settings, read_settings
 
 
@@ -43,11 +43,64 @@ RUN = Run(
         ('note: "he said: "no" twice" is not a date', "note is not a date"),
         ("spend: is missing", "spend is missing"),
         ('id: "7" repeats; line 12 is kept', "id repeats"),
+        ('id: "7" repeats; line 2 of landing/jobs/new file.csv is kept', "id repeats"),
+        ("the line has too few fields", "the line has too few fields"),
         ('status: "x" is not one of a, b', "status is not an accepted value"),
     ],
 )
 def test_reasons_that_differ_only_in_the_value_are_one_kind(reason: str, kind: str) -> None:
-    assert kind_of_reason(reason) == kind
+    assert duckdb.execute(
+        f"select {KIND_OF_REASON} from (select ? as reason)", [reason]
+    ).fetchall() == [(kind,)]
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        ('{"id":"7","name":null,"job":"a, b"}', "7,,a, b"),
+        ('{"line":"x;y"}', "x;y"),
+        ('{"line_base64":"Yf9i"}', "a\\xffb"),
+        ('{"id":"7","na', '{"id":"7","na'),
+    ],
+)
+def test_a_rejected_row_is_shown_on_one_line(record: str, shown: str) -> None:
+    assert shown_record(record) == shown
+
+
+def test_files_and_reasons_are_shown_for_each_feed(settings: Settings) -> None:
+    create(
+        settings,
+        "create schema staging",
+        "create table marts.feed_health as select * from (values ('orders', 9, 6, 3), "
+        "('jobs', 0, 0, 0)) as t(feed, rows_read, rows_accepted, rows_rejected)",
+        "create table staging.stg_ingested_files as select * from (values "
+        "('orders', 'loaded', 'new', 'run-1', true), ('orders', 'loaded', 'new', 'run-0', true), "
+        "('orders', 'loaded', 'replaced', 'run-1', true), "
+        "('orders', 'refused', 'new', 'run-0', true), "
+        "('orders', 'duplicate', 'new', 'run-1', true), "
+        "('orders', 'refused', 'new', 'run-0', false), "
+        "('orders', 'loaded', 'new', 'run-1', false)) as t(feed, state, change, run_id, is_present)",
+        "create table marts.rejected_rows as select * from (values "
+        '(\'orders\', \'b.csv\', 7, [\'total: "x" is not a number\'], \'{"id":"7","total":"x"}\'), '
+        "('orders', 'a.csv', 9, ['total: \"y\" is not a number', 'id: is missing'], "
+        '\'{"id":null,"total":"y"}\'), '
+        "('orders', 'c.csv', 2, ['the line is not UTF-8'], '{\"line_base64\":\"/w==\"}')) "
+        "as t(feed, file, line_number, reasons, record)",
+    )
+    run = Run(exit_code=0, results=RUN.results, invocation="run-1")
+    lines = [" ".join(line.split()) for line in report(run, settings).splitlines()]
+    assert lines[:10] == [
+        "Feeds",
+        "feed files rows read accepted rejected",
+        "orders 1 new, 1 replaced, 1 unchanged, 2 refused, 1 gone, their rows are kept 9 6 3",
+        "jobs none 0 0 0",
+        "",
+        "Rejected rows",
+        "feed rows reason for example",
+        "orders 2 total is not a number a.csv:9 ,y",
+        "1 id is missing a.csv:9 ,y",
+        "1 the line is not UTF-8 c.csv:2 \\xff",
+    ]
 
 
 def ads(settings: Settings, rows: str) -> list[str]:

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -162,6 +162,25 @@ def find_files(folder: Path) -> list[Found]:
         if path.is_file():
             found.append(Found(path.name, path, status.st_size, status.st_mtime_ns))
     return found
+
+
+def strays(landing: Path, feeds: Collection[str]) -> list[str]:
+    """What lies in the landing zone beside the folders of the feeds; empty folders are no matter.
+
+    Raises:
+        OSError: the landing zone cannot be read. One that is not there is empty.
+    """
+    try:
+        paths = sorted(landing.iterdir())
+    except FileNotFoundError:
+        return []
+    return [
+        path.name
+        for path in paths
+        if not path.name.startswith(".")
+        and path.name != "README.md"
+        and not (path.is_dir() and (path.name in feeds or not any(path.iterdir())))
+    ]
 
 
 def kind_of(name: str) -> tuple[str, bool]:
@@ -407,8 +426,8 @@ def _scan_parquet(found: Found, contract: Contract) -> Scan:
             values = ", ".join(f'"{_escaped(name)}"' for name in types)
             ((rows, _total),) = parquet.aggregate(f"count(*), bit_xor(hash({values}))").fetchall()
         except duckdb.Error as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RefusedError(f"cannot be read as Parquet, copy it again: {reason}") from None
+            reason = " ".join(str(error).replace(str(found.path), found.name).split())[:200]
+            raise RefusedError(f"cannot be read as Parquet; copy it again. {reason}") from None
     layout, notes = _parquet_layout(types, contract)
     return Scan(digest, layout, rows=rows, notes=notes)
 

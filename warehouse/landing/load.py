@@ -333,7 +333,9 @@ class _Load:
         with self._transaction():
             self._forget([entry for entry in plan.remove if entry.file not in plan.load])
             hashes = {file.file: file.content_hash for file in present}
-            refuse = dict(plan.refuse) | {name: (REFUSED, reason) for name, reason in refused.items()}
+            refuse = dict(plan.refuse) | {
+                name: (REFUSED, reason) for name, reason in refused.items()
+            }
             for name, (state, reason) in refuse.items():
                 self._note_refusal(name, state, reason, hashes[name])
             self._note_presence(present)

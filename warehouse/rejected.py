@@ -1,0 +1,115 @@
+"""`make rejected FEED=orders`: the rejected rows of a feed as files, to mend and drop in again."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from warehouse.report import NotBuiltError
+from warehouse.settings import Settings
+
+BATCH = 10_000  # rows held at a time
+
+
+class UnknownFeedError(Exception):
+    """There is no such feed; the message names those there are."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What was written.
+
+    Attributes:
+        rows: rejected rows, in the feed's columns.
+        lines: broken lines, byte for byte.
+        csv: the file of the rows; None without any.
+        broken: the file of the lines; None without any.
+    """
+
+    rows: int
+    lines: int
+    csv: Path | None
+    broken: Path | None
+
+
+def write_rejected(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, feed: str
+) -> Rejected:
+    """Write the rejected rows of a feed into `rejected/` beside the database.
+
+    `<feed>.csv` has the feed's own columns as they came, then `reasons`, `file` and `line_number`,
+    which a load ignores. `<feed>.lines` has the lines that are no rows, as they came.
+
+    Args:
+        connection: the built database.
+        settings: where the database is.
+        feed: name of the feed.
+
+    Raises:
+        NotBuiltError: the database has no rejected rows yet.
+        UnknownFeedError: there is no such feed.
+        OSError: the files cannot be written.
+    """
+    try:
+        feeds = [
+            name for (name,) in connection.execute("select feed from marts.feed_health").fetchall()
+        ]
+    except duckdb.CatalogException as error:
+        raise NotBuiltError("there are no marts yet. Build them: make build") from error
+    if feed not in feeds:
+        raise UnknownFeedError(f"there is no feed {feed!r}; the feeds are {', '.join(feeds)}")
+    columns = [
+        name
+        for (name,) in connection.execute(
+            "select column_name from duckdb_columns() "
+            "where schema_name = 'landing' and table_name = ? "
+            "and not starts_with(column_name, '_') "
+            "order by column_index",
+            [feed],
+        ).fetchall()
+    ]
+    folder = settings.database.parent / "rejected"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_path, lines_path = folder / f"{feed}.csv", folder / f"{feed}.lines"
+    rows = lines = 0
+    found = connection.execute(
+        "select file, line_number, reasons, record from marts.rejected_rows where feed = ? "
+        "order by file, line_number",
+        [feed],
+    )
+    with (
+        rows_path.open("w", encoding="utf-8", newline="") as rows_file,
+        lines_path.open("wb") as lines_file,
+    ):
+        writer = csv.writer(rows_file, lineterminator="\n")
+        writer.writerow([*columns, "reasons", "file", "line_number"])
+        while batch := found.fetchmany(BATCH):
+            for file, line_number, reasons, record in batch:
+                cells = json.loads(record)
+                broken = _broken_line(cells)
+                if broken is None:
+                    values = [cells.get(name) for name in columns]
+                    writer.writerow([*values, "; ".join(reasons), file, line_number])
+                    rows += 1
+                else:
+                    lines_file.write(broken + b"\n")
+                    lines += 1
+    if not rows:
+        rows_path.unlink()
+    if not lines:
+        lines_path.unlink()
+    return Rejected(rows, lines, rows_path if rows else None, lines_path if lines else None)
+
+
+def _broken_line(record: dict[str, str]) -> bytes | None:
+    """The bytes of a line that is no row; None for a row."""
+    if list(record) == ["line"]:
+        return record["line"].encode()
+    if list(record) == ["line_base64"]:
+        return base64.b64decode(record["line_base64"])
+    return None
