@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build fetch-fx rejected test serve token docs query publications rollback prune bench bench-api lint sample clean
+.PHONY: help build fetch-fx rejected test serve token docs query publications rollback prune bench-load bench-api lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +47,8 @@ docs: $(VENV)/installed ## Make the dbt docs and serve them on this machine (POR
 query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
 	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
 
-bench: $(VENV)/installed ## Measure how fast seeds load, against dbt's default
-	@$(BIN)/python -m benchmarks.seed_load $(ARGS)
+bench-load: $(VENV)/installed ## Measure how long the landing zone and seeds take to load
+	@$(BIN)/python -m benchmarks.landing_load $(ARGS)
 
 bench-api: $(VENV)/installed-dev ## Measure how many requests the API answers (needs wrk)
 	@command -v wrk >/dev/null || { echo "Installing wrk (apt-get)"; apt-get install -qq -y wrk >/dev/null; } || { \

@@ -56,10 +56,11 @@ def report(run: Run, settings: Settings) -> str:
     connection = open_database(settings)
     try:
         built = {
-            row[0]
-            for row in _rows(
+            name
+            for (name,) in _rows(
                 connection,
-                "select table_name from duckdb_tables() union all select view_name from duckdb_views()",
+                "select table_name from duckdb_tables() "
+                "union all select view_name from duckdb_views()",
             )
         }
         sections = [

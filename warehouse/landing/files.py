@@ -6,8 +6,10 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -273,27 +275,38 @@ def _count(file: io.BufferedReader, header: bytes) -> _Counts:
     line_ends = returns = pairs = 0
     is_regular = True
     needle = b"\n" + header
-    buffer = bytearray(BLOCK)
-    view = memoryview(buffer)
     tail = b""
     trailing = 0  # blank lines at the end
     size = 0
-    while read := file.readinto(buffer):
-        block = buffer if read == BLOCK else bytearray(view[:read])
-        digest.update(view[:read])
-        size += read
-        ends = block.count(b"\n")
-        line_ends += ends
-        if ends == 0 and read == BLOCK:
-            is_regular = False
-        if block.find(b"\r") >= 0:
-            returns += block.count(b"\r")
-            pairs += block.count(b"\r\n") + (tail[-1:] == b"\r" and block[:1] == b"\n")
-        if block.find(b"\0") >= 0:
-            is_regular = False
-        if header and (block.find(needle) >= 0 or needle in tail + bytes(block[: len(needle)])):
-            is_regular = False
-        tail = bytes(block[-max(len(needle), 1024) :])
+    # The hash is made beside, of one block while the next is counted.
+    buffers = bytearray(BLOCK), bytearray(BLOCK)
+    hashed: Future[None] | None = None
+    with ThreadPoolExecutor(1) as beside:
+        for number in itertools.count():
+            buffer = buffers[number % 2]
+            read = file.readinto(buffer)
+            if not read:
+                break
+            block = buffer if read == BLOCK else buffer[:read]
+            if hashed is not None:
+                hashed.result()
+            if read == BLOCK:
+                hashed = beside.submit(digest.update, buffer)
+            else:
+                digest.update(block)
+            size += read
+            ends = block.count(b"\n")
+            line_ends += ends
+            if ends == 0 and read == BLOCK:
+                is_regular = False
+            if block.find(b"\r") >= 0:
+                returns += block.count(b"\r")
+                pairs += block.count(b"\r\n") + (tail[-1:] == b"\r" and block[:1] == b"\n")
+            if block.find(b"\0") >= 0:
+                is_regular = False
+            if header and (block.find(needle) >= 0 or needle in tail + bytes(block[: len(needle)])):
+                is_regular = False
+            tail = bytes(block[-max(len(needle), 1024) :])
     if returns not in (0, line_ends) or returns != pairs:
         is_regular = False
     if tail.endswith(b"\n"):

@@ -7,6 +7,7 @@ entry in the log is what makes a file loaded, and a process that dies in between
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -41,6 +42,28 @@ SHOWN = 20  # files that are named one by one in warnings
 SECONDS_BETWEEN_WORDS = 3.0  # of a load that takes long
 
 UNREADABLE = "cannot be read"  # such a file is tried again
+
+# The columns of the log of files.
+_LOG = {
+    "file_id": "integer",
+    "file": "varchar",
+    "state": "varchar",
+    "reason": "varchar",
+    "size_bytes": "bigint",
+    "modified_ns": "bigint",
+    "content_hash": "varchar",
+    "rows_read": "bigint",
+    "rows_rejected": "bigint",
+    "first_date": "date",
+    "last_date": "date",
+    "first_line": "integer",
+    "change": "varchar",
+    "notes": "varchar",
+    "loaded_at": "timestamp",
+    "run_id": "varchar",
+    "is_present": "boolean",
+    "fingerprint": "varchar",
+}
 
 _DDL = threading.Lock()  # two feeds at a time must not both make the schema
 
@@ -98,7 +121,7 @@ class Request:
         """The log of files, as SQL."""
         return f'"{self.database}"."landing"."{self.feed}_files"'
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Changes when the same file would give other rows."""
         return hashlib.sha256(
@@ -224,10 +247,8 @@ class _Load:
         )
         self._execute(
             f"create table if not exists {request.log} ("
-            "file_id integer, file varchar, state varchar, reason varchar, size_bytes bigint, "
-            "modified_ns bigint, content_hash varchar, rows_read bigint, rows_rejected bigint, "
-            "first_date date, last_date date, first_line integer, change varchar, notes varchar, "
-            "loaded_at timestamp, run_id varchar, is_present boolean, fingerprint varchar)"
+            + ", ".join(f"{name} {type_}" for name, type_ in _LOG.items())
+            + ")"
         )
 
     def _is_of_another_contract(self, present: set[str]) -> bool:
@@ -361,18 +382,20 @@ class _Load:
     def _groups(self, names: Sequence[str]) -> Iterator[list[_File]]:
         """Files of one layout together, those that need care one by one."""
         groups: dict[Layout, list[_File]] = {}
+        sizes: dict[Layout, int] = {}
         for name in names:
             file = self._files[name]
             assert file.scan is not None  # noqa: S101 - what is to be loaded was scanned
+            layout = file.scan.layout
             if not file.scan.is_regular:
                 yield [file]
                 continue
-            group = groups.setdefault(file.scan.layout, [])
-            if sum(other.found.size for other in group) + file.found.size > GROUP_BYTES and group:
-                yield group
-                group = groups[file.scan.layout] = []
-            group.append(file)
-        yield from (group for group in groups.values() if group)
+            if sizes.get(layout, 0) + file.found.size > GROUP_BYTES and layout in groups:
+                yield groups.pop(layout)
+                sizes[layout] = 0
+            groups.setdefault(layout, []).append(file)
+            sizes[layout] = sizes.get(layout, 0) + file.found.size
+        yield from groups.values()
 
     def _load_group(
         self, group: Sequence[_File], replaced: set[str], refused: dict[str, str]
@@ -603,22 +626,24 @@ class _Load:
         old = [self._known[entry.file] for entry in entries if entry.file in self._known]
         with self._transaction():
             self._forget(old)
-            for entry in entries:
-                rejected, first_date, last_date = found.get(entry.file_id, (0, None, None))
-                self._write_entry(entry, rejected, first_date, last_date)
+            self._write([(entry, *found.get(entry.file_id, (0, None, None))) for entry in entries])
 
-    def _write_entry(
-        self, entry: _Entry, rejected: int, first_date: object, last_date: object
-    ) -> None:
-        self._connection.execute(
-            f"insert into {self._request.log} values "
-            "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, cast(? as timestamp), ?, true, ?)",
-            [
+    def _write(self, entries: Sequence[tuple[_Entry, int, object, object]]) -> None:
+        """Write entries of the log, each with its rejected rows, its first day and its last."""
+        request = self._request
+        rows = [
+            (
                 *(entry.file_id, entry.file, entry.state, entry.reason, entry.size),
-                *(entry.modified_ns, entry.content_hash, entry.rows_read, rejected),
-                *(first_date, last_date, entry.first_line, entry.change, entry.notes),
-                *(self._request.started_at, self._request.run, self._request.fingerprint),
-            ],
+                *(entry.modified_ns, entry.content_hash, entry.rows_read, rejected, first, last),
+                *(entry.first_line, entry.change, entry.notes, request.started_at, request.run),
+                *(True, request.fingerprint),
+            )
+            for entry, rejected, first, last in entries
+        ]
+        values = ", ".join(f"unnest(cast(? as {type_}[]))" for type_ in _LOG.values())
+        self._connection.execute(
+            f"insert into {request.log} select {values}",
+            [list(column) for column in zip(*rows, strict=True)],
         )
 
     def _forget(self, entries: Sequence[Known]) -> None:
@@ -645,7 +670,7 @@ class _Load:
             content_hash, 0, None, "new" if known is None else "replaced", None,
         )  # fmt: skip
         self._next_id += 1
-        self._write_entry(entry, 0, None, None)
+        self._write([(entry, 0, None, None)])
 
     def _note_presence(self, present: Sequence[Present]) -> None:
         """Note which loaded files are still there, and a new time of one that did not change."""

@@ -1,8 +1,8 @@
 """Which files of a feed are to be loaded, and which rows are to go: a pure decision.
 
 The rules, whatever came first: of files with equal content the one with the earliest time of
-change, then name, is loaded, the others are refused. A file that vanished keeps its rows. So what comes of
-it depends on the files alone and not on the builds between them.
+change, then name, is loaded, the others are refused. A file that vanished keeps its rows. So the
+outcome depends on the files alone and not on the builds between them.
 """
 
 from __future__ import annotations
