@@ -308,7 +308,7 @@ def _shop(connection: duckdb.DuckDBPyConnection) -> list[str]:
         return ["no sales"]
     dollars = f" ({usd:,} USD)" if usd is not None else ""
     lines = [
-        ("busiest day", f"{day}, {orders:,} orders"),
+        ("busiest day", f"{day}, {orders:,} {'order' if orders == 1 else 'orders'}"),
         ("average ticket", f"{ticket:,} {currency}"),
         ("top categories", categories or "none"),
     ]

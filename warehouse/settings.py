@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ class Settings:
             (`WAREHOUSE_LANDING`).
         sample_data: whether the sample seeds are read too (`WAREHOUSE_SAMPLE_DATA`, 1 or 0);
             reference seeds always are.
+        threads: threads of a build (`WAREHOUSE_THREADS`); profiles.yml hands it to dbt.
+        memory_limit: memory of a build, as DuckDB writes it (`WAREHOUSE_MEMORY_LIMIT`); also by
+            profiles.yml.
     """
 
     root: Path
@@ -33,6 +37,8 @@ class Settings:
     published: Path
     landing: Path
     sample_data: bool
+    threads: int
+    memory_limit: str
 
     def shown(self, path: Path) -> str:
         """A path as people type it: from the root where it is inside."""
@@ -61,11 +67,25 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         published=path("WAREHOUSE_PUBLISHED", "published"),
         landing=path("WAREHOUSE_LANDING", "landing"),
         sample_data=_read_flag(environment, "WAREHOUSE_SAMPLE_DATA", default=True),
+        threads=int(_read(environment, "WAREHOUSE_THREADS", "2", r"[1-9]\d{0,2}", "such as 2")),
+        memory_limit=_read(
+            environment,
+            "WAREHOUSE_MEMORY_LIMIT",
+            "4GiB",
+            r"\d+(\.\d+)? ?([KMGT]i?B|%)",
+            "such as 4GiB or 50%",
+        ),
     )
 
 
 def _read_flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
-    text = environment.get(name) or str(int(default))
-    if text not in ("0", "1"):
-        raise SettingsError(f"{name} is {text!r}; it must be 1 or 0")
-    return text == "1"
+    return _read(environment, name, str(int(default)), "[01]", "1 or 0") == "1"
+
+
+def _read(
+    environment: Mapping[str, str], name: str, default: str, pattern: str, may_be: str
+) -> str:
+    text = environment.get(name) or default
+    if not re.fullmatch(pattern, text, re.ASCII | re.IGNORECASE):
+        raise SettingsError(f"{name} is {text!r}; it must be {may_be}")
+    return text

@@ -86,6 +86,18 @@
         ) -%}
     {%- endif -%}
 
+    {%- set names = [] -%}
+    {%- for column in columns -%}
+        {%- for name in [column.name] + column.aliases -%}
+            {%- if name | lower in names -%}
+                {%- do exceptions.raise_compiler_error(
+                    where ~ ': ' ~ name ~ ' is the name or an alias of two columns'
+                ) -%}
+            {%- endif -%}
+            {%- do names.append(name | lower) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+
     {{ return({
         'feed': feed,
         'key': options.get('key', []),

@@ -112,15 +112,24 @@
 
     {%- set wanted = contract.columns | map(attribute='name') | list -%}
     {%- if contract.headerless and best.known == 0 and best.names | length == wanted | length -%}
-        {{ return({'delimiter': best.delimiter, 'has_header': false, 'columns': wanted}) }}
+        {{ return({
+            'delimiter': best.delimiter, 'has_header': false, 'columns': wanted, 'absent': []
+        }) }}
     {%- endif -%}
 
-    {%- set missing = wanted | reject('in', best.names) | list -%}
+    {%- set required = contract.columns | selectattr('required') | map(attribute='name') | list -%}
+    {%- set absent = wanted | reject('in', best.names) | list -%}
+    {%- set missing = absent | select('in', required) | list -%}
     {%- if missing -%}
         {%- do exceptions.raise_compiler_error(
             where ~ ': missing column ' ~ missing | join(', ') ~ '; the header says '
-            ~ best.names | join(', ') ~ '. Add it to the header; its cells may be empty unless '
-            ~ 'the contract of feed ' ~ model.name ~ ' requires them'
+            ~ best.names | join(', ') ~ '. Add it to the header; the contract of feed ' ~ model.name
+            ~ ' requires it'
+        ) -%}
+    {%- endif -%}
+    {%- if absent -%}
+        {%- do exceptions.warn(
+            where ~ ': has no column ' ~ absent | join(', ') ~ '; it is taken as empty'
         ) -%}
     {%- endif -%}
     {%- for name in best.names -%}
@@ -137,7 +146,9 @@
             ~ ', which the contract of feed ' ~ model.name ~ ' does not know'
         ) -%}
     {%- endif -%}
-    {{ return({'delimiter': best.delimiter, 'has_header': true, 'columns': best.names}) }}
+    {{ return({
+        'delimiter': best.delimiter, 'has_header': true, 'columns': best.names, 'absent': absent
+    }) }}
 {% endmacro %}
 
 
@@ -160,6 +171,9 @@
     create table {{ relation }} as
     select
         *,
+        {%- for name in header.absent %}
+        cast(null as varchar) as {{ name }},
+        {%- endfor %}
         row_number() over () + {{ 1 if header.has_header else 0 }} as _line_number
     from read_csv(
         {{ text_literals([path]) }},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from tests.support import ROOT, Project
+from warehouse.landing.files import find_files
 
 PAGE = ROOT / "docs/bring-your-own-data.md"
 
@@ -74,7 +76,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 def contracts() -> dict[str, dict[str, Any]]:
     """Each feed's contract, as it stands in YAML."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for path in sorted((ROOT / "models/staging").rglob("*__sources.yml")):
         for source in yaml.safe_load(path.read_text())["sources"]:
             found |= {table["name"]: table for table in source["tables"]}
@@ -237,7 +239,9 @@ def with_examples(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def changed(with_examples: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """That project after the steps of the page for an alias, a column and a feed, built again."""
     project = Project(tmp_path_factory.mktemp("changed") / "project", parsed_from=with_examples)
-    shutil.copytree(with_examples.folder / "landing", project.folder / "landing")
+    shutil.copytree(
+        with_examples.folder / "landing", project.folder / "landing", dirs_exist_ok=True
+    )
     shutil.copy2(with_examples.database, project.database)
     for heading in ("## Add an alias", "## Add a column", "## Add a feed"):
         follow(project, section(heading))
@@ -252,8 +256,9 @@ def test_the_three_commands_make_numbers_of_one_file(
     project = Project(tmp_path / "project", parsed_from=with_examples)
     example = examples()["ads_spend"]
     (project.folder / Path(example.path).name).write_text(example.text)
+    (project.folder / example.path).parent.mkdir(parents=True, exist_ok=True)
     (commands, *_) = blocks(PAGE.read_text())
-    assert "make build" in commands.text
+    assert [line.split()[0] for line in commands.text.splitlines()] == ["cp", "export", "make"]
     said = run(project, commands.text)
     assert "Published" in said
     assert project.query(
@@ -261,6 +266,11 @@ def test_the_three_commands_make_numbers_of_one_file(
         "where rows_accepted > 0 and feed <> 'fx_rates'"
     ) == [("ads_spend", rows_of("ads_spend", example))]
     assert project.query("select sum(spend) > 0 from marts.ads_performance_daily") == [(True,)]
+
+
+@pytest.mark.parametrize("feed", contracts())
+def test_a_fresh_clone_has_the_folder_of_each_feed(feed: str) -> None:
+    assert (ROOT / "landing" / feed).is_dir()
 
 
 @pytest.mark.parametrize("feed", contracts())
@@ -309,3 +319,34 @@ def test_the_steps_for_a_feed_make_one_that_is_judged_and_counted(changed: Proje
     assert changed.query(
         "select area, line_number, reasons from marts.rejected_rows where feed = 'returns'"
     ) == [("shop", 4, ['refund: "-1.00" is not >= 0'])]
+
+
+def test_the_commands_to_look_at_files_and_rejected_rows_work(changed: Project) -> None:
+    *_, files = blocks(section("## What happens to a file"))
+    (rejected,) = blocks(section("## Rejected rows"))
+    assert "landing/orders/april.csv" in run(changed, files.text)
+    commands = rejected.text.replace("orders", "returns")
+    assert commands != rejected.text
+    assert "refund" in run(changed, commands)
+    with (changed.folder / "build/rejected/returns.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == [
+        *("return_id", "order_id", "returned_at", "refund"),
+        *("reasons", "file", "line_number"),
+    ]
+    assert (row["return_id"], row["line_number"]) == ("R3", "4")
+    assert row["file"] == "landing/returns/april.csv"
+
+
+def test_a_file_is_not_taken_before_it_is_renamed(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    (project.folder / "export.csv").write_text(examples()["orders"].text)
+    orders = project.folder / "landing/orders"
+    orders.mkdir(parents=True, exist_ok=True)
+    (commands,) = blocks(section("## Write, then rename"))
+    write, rename = commands.text.splitlines()
+    run(project, write)
+    assert [path for path in orders.iterdir() if path.name != ".gitkeep"] != []
+    assert find_files(orders) == []
+    run(project, rename)
+    assert [file.name for file in find_files(orders)] == ["march.csv"]

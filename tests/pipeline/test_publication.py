@@ -118,6 +118,7 @@ def test_the_catalog_counts_the_tests_that_dbt_counted(
         "revenue_per_conversion": 100,
         "business_timezone": "UTC",
         "fx_max_age_days": 31,
+        "strict_files": False,
         "shop_currency": "BRL",
     }
 

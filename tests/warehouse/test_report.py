@@ -79,7 +79,8 @@ def test_files_and_reasons_are_shown_for_each_feed(settings: Settings) -> None:
         "('orders', 'refused', 'new', 'run-0', true), "
         "('orders', 'duplicate', 'new', 'run-1', true), "
         "('orders', 'refused', 'new', 'run-0', false), "
-        "('orders', 'loaded', 'new', 'run-1', false)) as t(feed, state, change, run_id, is_present)",
+        "('orders', 'loaded', 'new', 'run-1', false)) "
+        "as t(feed, state, change, run_id, is_present)",
         "create table marts.rejected_rows as select * from (values "
         '(\'orders\', \'b.csv\', 7, [\'total: "x" is not a number\'], \'{"id":"7","total":"x"}\'), '
         "('orders', 'a.csv', 9, ['total: \"y\" is not a number', 'id: is missing'], "

@@ -353,7 +353,7 @@ def read_header(
         name if name in contract.names else f"unread_{number}" for number, name in enumerate(names)
     ]
     return Layout("csv", tuple(columns), delimiter, True, is_compressed), tuple(
-        _notes([name for name in names if name not in contract.names], missing)
+        column_notes([name for name in names if name not in contract.names], missing)
     )
 
 
@@ -382,7 +382,8 @@ def _unquoted(cell: str) -> str:
     return text
 
 
-def _notes(extra: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
+def column_notes(extra: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
+    """What the owner of a file should know of columns that are not read, or are not there."""
     if extra:
         yield f"ignored column {_shown(extra)}, which the contract does not know"
     if missing:
@@ -477,7 +478,7 @@ def _parquet_layout(types: dict[str, str], contract: Contract) -> tuple[Layout, 
         expressions.append(f"cast({value} as varchar)")
     extra = [title for title in types if contract.canonical(title) not in contract.names]
     layout = Layout("parquet", tuple(types), has_header=False, expressions=tuple(expressions))
-    return layout, tuple(_notes(extra, missing))
+    return layout, tuple(column_notes(extra, missing))
 
 
 def _escaped(identifier: str) -> str:

@@ -18,6 +18,7 @@ from warehouse.landing.files import BLOCK, QUOTE, Contract, Layout, RefusedError
 
 LONGEST_LINE = 2_000_000  # bytes; DuckDB's reader takes no longer ones either
 LONGEST_RECORD = 200  # lines that a quoted field may run over
+SHOWN_NAMES = 20  # of columns that are not read
 LARGEST_LINE = 256 << 20  # bytes; a file with a longer one is refused whole
 
 _BOM = b"\xef\xbb\xbf"
@@ -262,11 +263,19 @@ def _joined(
 # ---------------------------------------------------------------------------- JSON
 
 
-def read_json(file: BinaryIO, contract: Contract) -> Iterator[Row | Broken]:
+def read_json(
+    file: BinaryIO, contract: Contract, unread: set[str] | None = None
+) -> Iterator[Row | Broken]:
     """The rows and broken objects of a JSON file: a list of objects, or one object per line.
 
     Numbers keep the digits that the file has.
+
+    Args:
+        file: at its beginning.
+        contract: says which cells a row has, and in which order.
+        unread: gets the names that the contract does not know, the first few of them.
     """
+    unread = set() if unread is None else unread
     start = file.read(1 << 16)
     file.seek(0)
     items = (
@@ -278,7 +287,7 @@ def read_json(file: BinaryIO, contract: Contract) -> Iterator[Row | Broken]:
         if isinstance(value, Broken):
             yield value
         else:
-            yield _row_of(number, raw, value, contract)
+            yield _row_of(number, raw, value, contract, unread)
 
 
 _decoder = json.JSONDecoder(
@@ -458,13 +467,17 @@ class _Buffer:
             place = self._place + done
 
 
-def _row_of(number: int, raw: bytes, value: Any, contract: Contract) -> Row | Broken:
+def _row_of(
+    number: int, raw: bytes, value: Any, contract: Contract, unread: set[str]
+) -> Row | Broken:
     if not isinstance(value, _Object):
         return Broken(number, raw, "the line is no JSON object")
     cells: dict[str, str | None] = {}
     for title, item in value:
         name = contract.canonical(title)
         if name not in contract.names:
+            if len(unread) < SHOWN_NAMES:
+                unread.add(name)
             continue
         if name in cells:
             return Broken(number, raw, f"the object names {name} more than once")

@@ -28,6 +28,7 @@ from warehouse.landing.files import (
     Layout,
     RefusedError,
     Scan,
+    column_notes,
     find_files,
     open_file,
     scan,
@@ -346,6 +347,8 @@ class _Load:
         self._drop_rows_of_none()
         refused: dict[str, str] = {}
         total = sum(self._files[name].found.size for name in names)
+        self._execute("set enable_progress_bar = true")
+        self._execute("set enable_progress_bar_print = false")
         with self._words_while_it_takes_long(total):
             if request.seed_file in plan.load and seed is not None:
                 self._load_seed(seed, replaced)
@@ -353,6 +356,7 @@ class _Load:
                 self._load_group(group, replaced, refused)
         with self._transaction():
             self._forget([entry for entry in plan.remove if entry.file not in plan.load])
+            self._rename(plan.rename)
             hashes = {file.file: file.content_hash for file in present}
             refuse = dict(plan.refuse) | {
                 name: (REFUSED, reason) for name, reason in refused.items()
@@ -505,9 +509,10 @@ class _Load:
         file_id = self._next_id
         self._next_id += 1
         read = 0
+        unread: set[str] = set()
         with open_file(file.found.path, layout.is_compressed) as opened:
             items: Iterable[Row | Broken] = (
-                lines.read_json(opened, contract)
+                lines.read_json(opened, contract, unread)
                 if layout.kind == "json"
                 else lines.read_csv(opened, layout, contract, ends_with_cr=file.scan.ends_with_cr)
             )
@@ -532,6 +537,9 @@ class _Load:
                 broken = [item for item in chunk if isinstance(item, Broken)]
                 if broken:
                     self._insert_broken(broken, file_id)
+        if unread:
+            notes = (*file.scan.notes, *column_notes(sorted(unread), []))
+            file.scan = replace(file.scan, notes=notes)
         self._commit([self._entry(file_id, file, replaced, rows=read, fast=False)])
 
     def _load_seed(self, content_hash: str, replaced: set[str]) -> None:
@@ -654,6 +662,18 @@ class _Load:
         self._execute(f"delete from {self._request.log} where file_id in ({ids})")
         if any(entry.state == LOADED for entry in entries):
             self._execute(f"delete from {self._request.table} where _file_id in ({ids})")
+
+    def _rename(self, renamed: Mapping[str, Known]) -> None:
+        """Let the rows of a file that vanished go on under the name that it has now."""
+        for name, entry in renamed.items():
+            self._execute(f"delete from {self._request.log} where file = {_text(name)}")
+            found = self._files[name].found
+            self._connection.execute(
+                f"update {self._request.log} "
+                "set file = ?, size_bytes = ?, modified_ns = ?, is_present = true "
+                "where file_id = ?",
+                [name, found.size, found.modified_ns, entry.file_id],
+            )
 
     def _note_refusal(self, name: str, state: str, reason: str, content_hash: str | None) -> None:
         known, file = self._known.get(name), self._files[name]

@@ -1,8 +1,9 @@
 """Which files of a feed are to be loaded, and which rows are to go: a pure decision.
 
 The rules, whatever came first: of files with equal content the one with the earliest time of
-change, then name, is loaded, the others are refused. A file that vanished keeps its rows. So the
-outcome depends on the files alone and not on the builds between them.
+change, then name, is loaded, the others are refused. A file that vanished keeps its rows, and gives
+them to a file of its content, which was renamed then. So the outcome depends on the files alone and
+not on the builds between them.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ class Plan:
     Attributes:
         load: files to load, in their order.
         remove: entries of the log whose rows must go.
+        rename: file to the entry of the log that it is, under another name until now.
         refuse: file to its state and the reason for which it is not loaded.
     """
 
     load: Sequence[str]
     remove: Sequence[Known]
+    rename: Mapping[str, Known]
     refuse: Mapping[str, tuple[str, str]]
 
 
@@ -78,11 +81,10 @@ def decide(known: Sequence[Known], present: Sequence[Present], copies: Mapping[s
     """
     by_file = {entry.file: entry for entry in known}
     there = {file.file for file in present}
-    # A vanished file's rows stay, so its content is in the database already.
-    archived = dict(copies) | {
-        entry.content_hash: entry.file
+    vanished = {
+        entry.content_hash: entry
         for entry in known
-        if entry.state == LOADED and entry.content_hash is not None and entry.file not in there
+        if entry.state == LOADED and entry.file not in there
     }
     refuse: dict[str, tuple[str, str]] = {}
     keepers: dict[str, str] = {}
@@ -91,24 +93,27 @@ def decide(known: Sequence[Known], present: Sequence[Present], copies: Mapping[s
         if file.refusal is not None or file.content_hash is None:
             refuse[file.file] = (REFUSED, file.refusal or "cannot be read")
             continue
-        first = archived.get(file.content_hash) or keepers.get(file.content_hash)
+        first = copies.get(file.content_hash) or keepers.get(file.content_hash)
         if first is not None:
             refuse[file.file] = (DUPLICATE, f"has the same content as {first}")
             continue
         keepers[file.content_hash] = file.file
         wanted.append(file)
 
-    load = [
-        file.file
-        for file in wanted
-        if (entry := by_file.get(file.file)) is None
-        or entry.state != LOADED
-        or entry.content_hash != file.content_hash
-    ]
-    staying = {file.file for file in wanted} - set(load)
+    rename: dict[str, Known] = {}
+    load: list[str] = []
+    staying: set[str] = set()
+    for file in wanted:
+        entry = by_file.get(file.file)
+        if entry is not None and (entry.state, entry.content_hash) == (LOADED, file.content_hash):
+            staying.add(file.file)
+        elif file.content_hash in vanished:
+            rename[file.file] = vanished[file.content_hash]
+        else:
+            load.append(file.file)
     remove = [
         entry
         for entry in known
         if entry.state == LOADED and entry.file in there and entry.file not in staying
     ]
-    return Plan(load, remove, refuse)
+    return Plan(load, remove, rename, refuse)

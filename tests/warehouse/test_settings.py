@@ -1,0 +1,49 @@
+"""The settings of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import Project
+from warehouse.settings import SettingsError, read_settings
+
+
+def test_without_variables_everything_has_a_default(tmp_path: Path) -> None:
+    settings = read_settings({}, root=tmp_path)
+    assert settings.landing == tmp_path / "landing"
+    assert settings.sample_data
+    assert (settings.threads, settings.memory_limit) == (2, "4GiB")
+
+
+def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
+    names = ("WAREHOUSE_SAMPLE_DATA", "WAREHOUSE_THREADS", "WAREHOUSE_LANDING")
+    assert read_settings(dict.fromkeys(names, ""), root=tmp_path) == read_settings({}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WAREHOUSE_SAMPLE_DATA", "yes"),
+        ("WAREHOUSE_THREADS", "0"),
+        ("WAREHOUSE_THREADS", "two"),
+        ("WAREHOUSE_MEMORY_LIMIT", "4"),
+        ("WAREHOUSE_MEMORY_LIMIT", "lots"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is '{value}'; it must be "):
+        read_settings({name: value}, root=tmp_path)
+
+
+@pytest.mark.parametrize("value", ["512MB", "1.5 GiB", "50%", "2tib"])
+def test_memory_is_written_as_duckdb_reads_it(value: str, tmp_path: Path) -> None:
+    settings = read_settings({"WAREHOUSE_MEMORY_LIMIT": value}, root=tmp_path)
+    assert settings.memory_limit == value
+
+
+def test_a_wrong_setting_stops_the_build_with_one_line(project: Project) -> None:
+    outcome = project.build(WAREHOUSE_THREADS="many")
+    assert outcome.exit_code == 2
+    assert outcome.lines == ["error: WAREHOUSE_THREADS is 'many'; it must be such as 2"]
