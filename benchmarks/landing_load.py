@@ -1,6 +1,6 @@
 """How long the landing zone takes to load, against a bare read of the same file, in one run.
 
-A file of order lines, made by `seeds/generate_data.py --scale`, is loaded by `dbt run` (read, hash,
+A file of order lines is loaded by `dbt run` (read, hash,
 count, cast, judge, store, log), then nothing new, then one more file of 1 % of the rows. The
 baseline is `create table as select * from read_csv(...)` with the types given, in a new database.
 Both on two threads, in turn; the seconds are the engine's (dbt's own for the one model, without its
@@ -14,48 +14,45 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import duckdb
 
-from tests.support import ROOT, Project
+from tests.support import Project
 
 ENVIRONMENT = {"WAREHOUSE_SAMPLE_DATA": "0"}
 
 
-def make_lines(rows: int, folder: Path) -> Path:
-    """A CSV file of order lines."""
-    subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "seeds/generate_data.py")),
-            *("--scale", str(rows), "--out", str(folder)),
-        ],
-        check=True,
-        capture_output=True,
+def make_lines(rows: int, file: Path, *, first: int = 0, faulty: bool = False) -> Path:
+    """A CSV file of order lines; of a faulty one each thousandth quantity is no number."""
+    quantity = "case when i % 1000 = 7 then 'two' else cast(1 + hash(i) % 5 as varchar) end"
+    duckdb.execute(
+        f"""
+        copy (
+            select
+                'O' || lpad(cast(i // 3 as varchar), 9, '0') as order_id,
+                'P' || lpad(cast(hash(i * 7) % 5000 as varchar), 5, '0') as product_id,
+                {quantity if faulty else "1 + hash(i) % 5"} as quantity,
+                timestamp '2020-01-01' + to_seconds(i * 15) as ordered_at
+            from range({first}, {first + rows}) as lines(i)
+        ) to '{file}' (header)
+        """
     )
-    return folder / "order_items/order_items.csv"
+    return file
 
 
 def bare_seconds(file: Path, folder: Path) -> float:
     """Read the file into a table of a new database, on two threads."""
-    header = file.open().readline().strip().split(",")
-    columns = ", ".join(
-        f"'{name}': '{'integer' if name == 'quantity' else 'varchar'}'"
-        if name != "ordered_at"
-        else f"'{name}': 'timestamp'"
-        for name in header
-    )
     database = folder / "bare.duckdb"
     database.unlink(missing_ok=True)
     with duckdb.connect(str(database), config={"threads": "2"}) as connection:
         started = time.perf_counter()
         connection.execute(
-            f"create table lines as select * from read_csv('{file}', columns = {{{columns}}}, "
-            "auto_detect = false, header = true)"
+            f"create table lines as select * from read_csv('{file}', auto_detect = false, "
+            "header = true, columns = {'order_id': 'varchar', 'product_id': 'varchar', "
+            "'quantity': 'integer', 'ordered_at': 'timestamp'})"
         )
         return time.perf_counter() - started
 
@@ -81,11 +78,10 @@ def seed_seconds(project: Project) -> float:
 def measure_landing(rows: int, rounds: int, folder: Path) -> None:
     """Print what loading costs, as a share of the bare read and of the whole load."""
     project = Project(folder / "landing")
-    file = make_lines(rows, folder / "whole")
-    more = make_lines(max(rows // 100, 1), folder / "more")
     landed = project.folder / "landing/order_items"
     landed.mkdir(parents=True)
-    shutil.copy2(file, landed / "lines.csv")
+    file = make_lines(rows, landed / "lines.csv")
+    faulty = make_lines(rows, folder / "faulty.csv", faulty=True)
     project.dbt("seed", "--select", "order_items")
     found: dict[str, list[float]] = {}
     for number in range(rounds):
@@ -95,11 +91,16 @@ def measure_landing(rows: int, rounds: int, folder: Path) -> None:
             ("nothing new", load_seconds(project)),
         ):
             found.setdefault(way, []).append(took)
-        shutil.copy2(more, landed / f"more_{number}.csv")
-        with (landed / f"more_{number}.csv").open("a") as added:  # equal content would be refused
-            added.write(f"O{number},P0001,1,2025-01-01 00:00:00\n")
+        more = make_lines(rows // 100, landed / "more.csv", first=rows * (number + 2))
         found.setdefault("one more file of 1 %", []).append(load_seconds(project))
-        (landed / f"more_{number}.csv").unlink()
+        more.unlink()
+        file.rename(folder / "aside.csv")
+        faulty.rename(landed / "faulty.csv")
+        found.setdefault("load with 0.1 % rejected rows", []).append(
+            load_seconds(project, "--full-refresh")
+        )
+        (landed / "faulty.csv").rename(faulty)
+        (folder / "aside.csv").rename(file)
     bare, whole = found["bare read, types given"], found["load of everything"]
     size = file.stat().st_size / 1e6
     print(f"{rows:,} order lines, {size:,.0f} MB, median of {rounds} rounds\n")
@@ -115,7 +116,7 @@ def measure_seeds(rows: int, rounds: int, folder: Path) -> None:
     """Print how fast a seed loads, against dbt's default, which leaves out our macro."""
     ours, default = Project(folder / "ours"), Project(folder / "default")
     (default.folder / "macros/ingest/seed.sql").unlink()
-    file = make_lines(rows, folder / "seed")
+    file = make_lines(rows, folder / "seed.csv")
     for project in (ours, default):
         shutil.copy2(file, project.folder / "seeds/shop/order_items.csv")
     runs = [(seed_seconds(ours), seed_seconds(default)) for _ in range(rounds)]

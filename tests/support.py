@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,16 @@ class Project:
         """Replace a file below seeds/; text is written as UTF-8, line ends as given."""
         data = content.encode() if isinstance(content, str) else content
         (self.folder / "seeds" / path).write_bytes(data)
+
+    def land(self, path: str, content: str | bytes, age_seconds: float = 0) -> Path:
+        """Write a file below landing/; with an age, as if it was written so long ago."""
+        file = self.folder / "landing" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        if age_seconds:
+            written = time.time() - age_seconds
+            os.utime(file, (written, written))
+        return file
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace the first occurrence of a text in a file; it must be there."""

@@ -56,7 +56,8 @@ def compiled_feeds(built: Project) -> dict[str, Compiled]:
 
 
 def _compiled(node: Mapping[str, Any], folder: Path) -> str:
-    return (folder / node["compiled_path"]).read_text()
+    path: str = node["compiled_path"]
+    return (folder / path).read_text()
 
 
 def _request(source: Mapping[str, Any], nodes: Mapping[str, Any], folder: Path) -> Request:
@@ -162,7 +163,7 @@ class Loading:
     def states(self) -> dict[str, str]:
         """Each file that is there, and what became of it."""
         log = self.feed.request.log
-        rows: Sequence[tuple[str, str]] = self.query(  # type: ignore[assignment]
+        rows: Sequence[tuple[Any, ...]] = self.query(
             f"select parse_filename(file), state from {log} where is_present"
         )
         return dict(rows)

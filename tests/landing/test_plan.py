@@ -59,10 +59,24 @@ def test_an_older_copy_takes_the_place_of_a_loaded_file_as_a_full_refresh_would(
     assert plan.refuse == {"a": (DUPLICATE, "has the same content as b")}
 
 
-def test_a_copy_of_a_file_that_vanished_is_refused_whatever_its_time() -> None:
-    plan = decide([known("a", "1")], [Present("b", 1, "1")], {})
-    assert (plan.load, plan.remove) == ([], [])
-    assert plan.refuse == {"b": (DUPLICATE, "has the same content as a")}
+def test_a_file_with_the_content_of_one_that_vanished_is_that_file_renamed() -> None:
+    entry = known("a", "1")
+    plan = decide([entry], [Present("b", 1, "1")], {})
+    assert (plan.load, plan.remove, plan.refuse) == ([], [], {})
+    assert plan.rename == {"b": entry}
+
+
+def test_only_one_of_two_copies_of_a_file_that_vanished_is_that_file() -> None:
+    entry = known("a", "1")
+    plan = decide([entry], [Present("b", NEW, "1"), Present("c", OLD, "1")], {})
+    assert (plan.load, plan.rename) == ([], {"c": entry})
+    assert plan.refuse == {"b": (DUPLICATE, "has the same content as c")}
+
+
+def test_a_file_renamed_over_another_takes_the_place_of_its_rows() -> None:
+    moved, covered = known("a", "1"), known("b", "2", number=2)
+    plan = decide([moved, covered], [Present("b", OLD, "1")], {})
+    assert (plan.load, plan.rename, plan.remove) == ([], {"b": moved}, [covered])
 
 
 def test_a_copy_is_loaded_once_the_other_has_new_content() -> None:

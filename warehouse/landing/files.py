@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import itertools
+import os
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -162,8 +165,17 @@ def find_files(folder: Path) -> list[Found]:
         except FileNotFoundError:  # renamed or removed just now
             continue
         if path.is_file():
-            found.append(Found(path.name, path, status.st_size, status.st_mtime_ns))
+            name = os.fsencode(path.name).decode("utf-8", "replace")
+            found.append(Found(name, path, status.st_size, status.st_mtime_ns))
     return found
+
+
+def glob_free(path: Path) -> str:
+    """A path as DuckDB's readers take it: one file, also where it has the letters of a glob."""
+    text = str(path)
+    if not re.search(r"[*?\[]", text):
+        return text
+    return re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", text.replace("\\", "\\\\"))
 
 
 def strays(landing: Path, feeds: Collection[str]) -> list[str]:
@@ -212,6 +224,10 @@ def scan(found: Found, contract: Contract) -> Scan:
         OSError: it cannot be read.
     """
     kind, is_compressed = kind_of(found.name)
+    try:
+        str(found.path).encode()
+    except UnicodeEncodeError:
+        raise RefusedError("has a name that is not UTF-8; rename it") from None
     if found.size == 0:
         raise RefusedError("is empty")
     if kind == "parquet":
@@ -250,13 +266,19 @@ def _scan_csv(file: io.BufferedReader, contract: Contract, is_compressed: bool) 
     layout, notes = read_header(line.removeprefix(_BOM), contract, is_compressed)
     header = line.removeprefix(_BOM) if layout.has_header else b""
     file.seek(0)
-    counts = _count(file, header)
+    # DuckDB does not look into columns that are not read.
+    has_unread = any(name not in contract.names for name in layout.columns)
+    counts = _count(file, header, checks_utf8=has_unread)
     rows = counts.lines - int(layout.has_header)
     return Scan(
         counts.digest,
         layout,
         rows=max(rows, 0),
-        is_regular=counts.is_regular and leading == 0 and not ends_with_cr,
+        # A blank line of one column would be a row for DuckDB.
+        is_regular=counts.is_regular
+        and leading == 0
+        and not ends_with_cr
+        and len(layout.columns) > 1,
         ends_with_cr=ends_with_cr,
         notes=notes,
     )
@@ -269,9 +291,10 @@ class _Counts:
     is_regular: bool
 
 
-def _count(file: io.BufferedReader, header: bytes) -> _Counts:
+def _count(file: io.BufferedReader, header: bytes, *, checks_utf8: bool) -> _Counts:
     """Hash and count the lines of a file, and see whether anything in it needs a careful reader."""
     digest = hashlib.sha256()
+    decoder = codecs.getincrementaldecoder("utf-8")() if checks_utf8 else None
     line_ends = returns = pairs = 0
     is_regular = True
     needle = b"\n" + header
@@ -304,6 +327,11 @@ def _count(file: io.BufferedReader, header: bytes) -> _Counts:
                 pairs += block.count(b"\r\n") + (tail[-1:] == b"\r" and block[:1] == b"\n")
             if block.find(b"\0") >= 0:
                 is_regular = False
+            if decoder is not None:
+                try:
+                    decoder.decode(bytes(block), final=read < BLOCK)
+                except UnicodeDecodeError:
+                    is_regular, decoder = False, None
             if header and (block.find(needle) >= 0 or needle in tail + bytes(block[: len(needle)])):
                 is_regular = False
             tail = bytes(block[-max(len(needle), 1024) :])
@@ -434,7 +462,7 @@ def _scan_parquet(found: Found, contract: Contract) -> Scan:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
         try:
-            parquet = connection.read_parquet(str(found.path))
+            parquet = connection.read_parquet(glob_free(found.path))
             types = dict(zip(parquet.columns, map(str, parquet.types), strict=True))
             # Every page is read here, so that a damaged one is found before anything is loaded.
             values = ", ".join(f'"{_escaped(name)}"' for name in types)

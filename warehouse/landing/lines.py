@@ -114,7 +114,8 @@ def read_csv(
             few = "few" if len(fields) < width else "many"
             yield Broken(number, line, f"the line has too {few} fields")
             continue
-        yield Row(number, [None if place is None else fields[place] for place in places])
+        # An empty field is a missing one, as for DuckDB's reader.
+        yield Row(number, [None if place is None else fields[place] or None for place in places])
 
 
 def split_fields(text: str, delimiter: str) -> list[str]:
@@ -246,7 +247,7 @@ def _joined(
             return None
         text = line.decode("utf-8")
         try:
-            if len(split_fields(text, delimiter)) == width:
+            if text.count(QUOTE) % 2 == 0 and len(split_fields(text, delimiter)) == width:
                 return None
         except (_OpenQuoteError, _QuoteError):
             pass
@@ -360,7 +361,7 @@ def _list_items(file: BinaryIO) -> Iterator[tuple[int, bytes, Any]]:
 
 # What ends or nests a value, outside and inside a text; the next line that begins with a brace.
 _OUTSIDE = re.compile(rb'["{}\[\],]')
-_IN_TEXT = re.compile(rb'"|\n|\\(?s:.)')
+_IN_TEXT = re.compile(rb'"|\n|\\(?s:.)?')
 _NEXT_OBJECT = re.compile(rb"\n(?=[ \t\r]*\{)")
 
 
@@ -426,7 +427,7 @@ class _Buffer:
         self._begin = place
         while True:
             found = (_IN_TEXT if is_text else _OUTSIDE).search(self._data, place)
-            if found is None or found.end() > len(self._data):
+            if found is None or found[0] == b"\\":  # what is escaped has not come yet
                 done = len(self._data) - self._place
                 if found is not None:
                     done = found.start() - self._place

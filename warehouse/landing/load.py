@@ -30,6 +30,7 @@ from warehouse.landing.files import (
     Scan,
     column_notes,
     find_files,
+    glob_free,
     open_file,
     scan,
 )
@@ -343,8 +344,7 @@ class _Load:
                 self._scan(file)
             if file.failure is not None:
                 raise LoadError(f"{file.name} {file.failure}")
-        self._next_id = self._first_free_id()
-        self._drop_rows_of_none()
+        self._next_id = self._make_room() if names or plan.load or plan.refuse else 0
         refused: dict[str, str] = {}
         total = sum(self._files[name].found.size for name in names)
         self._execute("set enable_progress_bar = true")
@@ -365,23 +365,30 @@ class _Load:
                 self._note_refusal(name, state, reason, hashes[name])
             self._note_presence(present)
 
-    def _first_free_id(self) -> int:
-        ((newest,),) = self._rows(
-            f"select greatest((select max(file_id) from {self._request.log}), "
-            f"(select max(_file_id) from {self._request.table}), 0)"
-        )
-        return int(newest) + 1
+    def _make_room(self) -> int:
+        """Tidy the table up where that is due, and say which number the next file gets.
 
-    def _drop_rows_of_none(self) -> None:
-        """Remove what a process left behind that died while it loaded."""
+        Rows are not deleted when their file goes, they only belong to no file any more: DuckDB then
+        leaves the numbers of the other rows (`rowid`) alone, from which their lines are told. When
+        they are a tenth of the table, or if numbers have moved all the same, it is written anew.
+        """
         request = self._request
-        orphans = self._rows(
-            f"select distinct _file_id from {request.table} "
-            f"where _file_id not in (select file_id from {request.log} where state = 'loaded')"
+        live = {entry.file_id for entry in self._read_log() if entry.state == LOADED}
+        found = self._rows(
+            "select _file_id, count(*), max(rowid) - min(rowid) + 1 = count(*) "
+            f"from {request.table} group by _file_id"
         )
-        if orphans:
-            ids = ", ".join(str(file_id) for (file_id,) in orphans)
-            self._execute(f"delete from {request.table} where _file_id in ({ids})")
+        total = sum(rows for _, rows, _ in found)
+        dead = sum(rows for file_id, rows, _ in found if file_id not in live)
+        has_moved = any(file_id in live and not is_whole for file_id, _, is_whole in found)
+        if has_moved or dead * 10 > total:
+            ids = ", ".join(str(file_id) for file_id in live) or "null"
+            self._execute(
+                f"create or replace table {request.table} as "
+                f"select * from {request.table} where _file_id in ({ids})"
+            )
+        ((newest,),) = self._rows(f"select coalesce(max(file_id), 0) from {request.log}")
+        return 1 + int(max([newest, *(file_id for file_id, _, _ in found)]))
 
     def _groups(self, names: Sequence[str]) -> Iterator[list[_File]]:
         """Files of one layout together, those that need care one by one."""
@@ -407,73 +414,78 @@ class _Load:
         """Load files of one layout; those that are not what they seemed, one by one with care."""
         first = group[0].scan
         assert first is not None  # noqa: S101 - as in _groups
+        careful: Sequence[_File] = group
         if first.is_regular:
             try:
-                if self._load_fast(group, replaced):
-                    return
+                careful = self._load_fast(group, replaced)
             except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
                 if not all(file.found.path.exists() for file in group):
                     raise
-            if len(group) > 1:
-                for file in group:
-                    self._load_group([file], replaced, refused)
-                return
-        (file,) = group
-        try:
-            if first.layout.kind == "parquet":
-                raise RefusedError("cannot be read as Parquet; copy it again")
-            self._load_with_care(file, replaced)
-        except RefusedError as error:
-            refused[file.name] = str(error)
+                if len(group) > 1:  # find out which one it is
+                    half = len(group) // 2
+                    self._load_group(group[:half], replaced, refused)
+                    self._load_group(group[half:], replaced, refused)
+                    return
+        for file in careful:
+            try:
+                if first.layout.kind == "parquet":
+                    raise RefusedError("cannot be read as Parquet; copy it again")
+                self._load_with_care(file, replaced)
+            except RefusedError as error:
+                refused[file.name] = str(error)
 
-    def _load_fast(self, group: Sequence[_File], replaced: set[str]) -> bool:
-        """Load files by DuckDB's own reader; False when the rows are not those that were counted.
+    def _load_fast(self, group: Sequence[_File], replaced: set[str]) -> list[_File]:
+        """Load files by DuckDB's own reader.
 
         Rows get the number of their file in the list; the line follows from the order of the rows,
         which DuckDB keeps.
+
+        Returns:
+            The files that it reports broken lines of, or whose rows are not those that were
+            counted. Their rows belong to no file.
         """
         first_id = self._next_id
         self._next_id += len(group)
         scans = [file.scan for file in group if file.scan is not None]
         layout = scans[0].layout
-        paths = [str(file.found.path) for file in group]
-        reader = self._csv_reader(layout) if layout.kind == "csv" else self._parquet_reader(layout)
+        paths = [glob_free(file.found.path) for file in group]
+        is_csv = layout.kind == "csv"
+        reader = self._csv_reader(layout) if is_csv else self._parquet_reader(layout)
         rejects = f"_rejects_{self._request.feed}"
         one = len(group) == 1
         source = reader.format(
-            files=_text_list(paths),
-            index="0" if one else "file_index",
-            rejects=rejects,
+            files=_text_list(paths), index="0" if one else "file_index", rejects=rejects
         )
+        broken: set[str] = set()
         try:
             self._insert(source, "null", f"{first_id}" if one else f"{first_id} + _line_number")
-            is_csv = layout.kind == "csv"
-            has_rejects = is_csv and self._rows(f"select 1 from {rejects} limit 1")
-            counted = dict(
-                self._rows(
-                    f"select _file_id, count(*) from {self._request.table} "
-                    f"where _file_id >= {first_id} group by _file_id "
-                    "having max(rowid) - min(rowid) + 1 = count(*)"
-                )
-            )
-            is_whole = all(
-                counted.get(first_id + place, 0) == scan_.rows for place, scan_ in enumerate(scans)
-            )
+            if is_csv:
+                broken = {
+                    path
+                    for (path,) in self._rows(
+                        f"select distinct file_path from {rejects} "
+                        f"inner join {rejects}_scan using (scan_id, file_id)"
+                    )
+                }
         finally:
-            if layout.kind == "csv":
+            if is_csv:
                 self._execute(f"drop table if exists temp.{rejects}")
                 self._execute(f"drop table if exists temp.{rejects}_scan")
-        if has_rejects or not is_whole:
-            self._execute(f"delete from {self._request.table} where _file_id >= {first_id}")
-            return False
-        self._commit(
-            [
-                self._entry(first_id + place, file, replaced, rows=file.scan.rows or 0, fast=True)
-                for place, file in enumerate(group)
-                if file.scan is not None
-            ]
+        counted = dict(
+            self._rows(
+                f"select _file_id, count(*) from {self._request.table} "
+                f"where _file_id >= {first_id} group by _file_id "
+                "having max(rowid) - min(rowid) + 1 = count(*)"
+            )
         )
-        return True
+        entries, careful = [], []
+        for file_id, (file, scan_) in enumerate(zip(group, scans, strict=True), start=first_id):
+            if counted.get(file_id, 0) == scan_.rows and str(file.found.path) not in broken:
+                entries.append(self._entry(file_id, file, replaced, rows=scan_.rows, fast=True))
+            else:
+                careful.append(file)
+        self._commit(entries)
+        return careful
 
     def _csv_reader(self, layout: Layout) -> str:
         columns = ", ".join(f"{_text(name)}: 'varchar'" for name in layout.columns)
@@ -613,6 +625,8 @@ class _Load:
             LoadError: a file changed while it was read.
         """
         request = self._request
+        if not entries:
+            return
         for entry in entries:
             file = self._files.get(entry.file)
             if file is not None and _stat(file.found.path) != (entry.size, entry.modified_ns):
@@ -655,13 +669,10 @@ class _Load:
         )
 
     def _forget(self, entries: Sequence[Known]) -> None:
-        """Remove files from the log, and their rows."""
-        if not entries:
-            return
-        ids = ", ".join(str(entry.file_id) for entry in entries)
-        self._execute(f"delete from {self._request.log} where file_id in ({ids})")
-        if any(entry.state == LOADED for entry in entries):
-            self._execute(f"delete from {self._request.table} where _file_id in ({ids})")
+        """Remove files from the log; their rows are of no file from then on."""
+        if entries:
+            ids = ", ".join(str(entry.file_id) for entry in entries)
+            self._execute(f"delete from {self._request.log} where file_id in ({ids})")
 
     def _rename(self, renamed: Mapping[str, Known]) -> None:
         """Let the rows of a file that vanished go on under the name that it has now."""

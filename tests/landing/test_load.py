@@ -1,0 +1,121 @@
+"""What the loader keeps right in the database, beyond what small files show."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.landing.loading import Compiled, Loading
+
+HEADER = "order_id,product_id,quantity,ordered_at\n"
+PRODUCTS_HEADER = "product_id,name,category,price,inventory_count\n"
+
+
+def test_a_row_keeps_its_line_when_other_rows_go_and_the_database_is_packed(
+    compiled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    """Large enough that the engine reads and stores the file in several pieces."""
+    folder = tmp_path / "order_items"
+    folder.mkdir()
+    loading = Loading(compiled["order_items"], folder, tmp_path / "warehouse.duckdb")
+    many = 400_000
+    (folder / "old.csv").write_text(HEADER + "O1,P1,1,\nO2,P1,1,\n")
+    (folder / "small.csv").write_text(HEADER + "O3,P1,1,\n")
+    loading.load()
+    loading.connection.execute("checkpoint warehouse")
+    rows = "".join(f"O{number},{'P' * 40},{number % 1000},\n" for number in range(many))
+    (folder / "old.csv").write_text(HEADER + rows)
+    loading.load()
+    loading.connection.execute("checkpoint warehouse")
+    wrong = loading.query(
+        "select count(*) from staging.base_order_items"
+        " where _file like '%old.csv' and _line_number <> cast(order_id[2:] as integer) + 2"
+    )
+    lines = loading.query(
+        "select count(*), count(distinct _line_number) from staging.base_order_items"
+        " where _file like '%old.csv'"
+    )
+    loading.close()
+    assert lines == [(many, many)]
+    assert wrong == [(0,)]
+
+
+def test_many_small_files_are_loaded_together_and_each_row_knows_its_own(
+    compiled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    chance = random.Random(1)  # noqa: S311 - no secret
+    folder = tmp_path / "order_items"
+    folder.mkdir()
+    expected: list[tuple[str, int, str | None, int | None]] = []
+    for number in range(300):
+        name, rows = f"{number:04}.csv", chance.randrange(1, 4)
+        lines = [f"O{number},P1,{line + 1}," for line in range(rows)]
+        expected += [(name, line + 2, f"O{number}", line + 1) for line in range(rows)]
+        if number % 100 == 50:  # the whole group cannot be read in one go then
+            lines.append("O1")
+            expected.append((name, rows + 2, None, None))
+        (folder / name).write_text("\n".join([HEADER.strip(), *lines]) + "\n")
+    loading = Loading(compiled["order_items"], folder)
+    loading.load()
+    found = loading.rows("parse_filename(_file), _line_number, order_id, quantity")
+    loading.close()
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "a?.csv", "{a,b}.csv", "back\\slash.csv"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_name_means_that_file_alone(
+    compiled: dict[str, Compiled], tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = tmp_path / "products"
+    folder.mkdir()
+    loading = Loading(compiled["products"], folder)
+    for number, file in enumerate((name, "a1.csv")):
+        path = folder / file.replace("csv", kind)
+        if kind == "csv":
+            path.write_text(PRODUCTS_HEADER + f"P{number},Mug,Kitchen,1,1\n")
+            continue
+        loading.connection.execute(
+            f"copy (select 'P{number}' as id, 'Mug' as name, 'K' as category, 1 as price) "
+            f"to '{folder}/plain.parquet' (format parquet)"
+        )
+        (folder / "plain.parquet").rename(path)
+    loading.load()
+    found = loading.rows("product_id, parse_path(_file, 'forward_slash')[-1]")
+    loading.close()
+    assert sorted(found) == [("P0", name.replace("csv", kind)), ("P1", f"a1.{kind}")]
+
+
+def test_a_name_that_is_no_utf8_is_loaded_or_refused_but_no_crash(
+    compiled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    folder = tmp_path / "products"
+    folder.mkdir()
+    content = (PRODUCTS_HEADER + "P1,Mug,Kitchen,1,1\n").encode()
+    path = os.path.join(os.fsencode(folder), b"caf\xe9.csv")  # noqa: PTH118 - bytes
+    with open(path, "wb") as file:  # noqa: PTH123 - bytes
+        file.write(content)
+    (folder / "good.csv").write_text(PRODUCTS_HEADER + "P2,Cup,Kitchen,1,1\n")
+    loading = Loading(compiled["products"], folder)
+    loading.load()
+    assert ("P2",) in loading.rows("product_id")
+    loading.close()
+
+
+@pytest.mark.parametrize("more", ["", "P3,x\n"], ids=["fast", "with care"])
+def test_a_line_that_is_not_utf8_is_broken_also_where_its_column_is_not_read(
+    compiled: dict[str, Compiled], tmp_path: Path, more: str
+) -> None:
+    folder = tmp_path / "products"
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(
+        b"id,name,category,price,note\nP1,Mug,K,1,caf\xe9\nP2,Cup,K,1,x\n" + more.encode()
+    )
+    loading = Loading(compiled["products"], folder)
+    loading.load()
+    found = loading.rows("_line_number, _reasons")
+    loading.close()
+    assert found[:2] == [(2, ["the line is not UTF-8"]), (3, None)]
