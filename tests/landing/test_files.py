@@ -31,6 +31,7 @@ PRODUCTS = Contract(
 JOBS = Contract("jobs", (Column("id", required=True), Column("job", required=True)), True)
 HEADER = b"product_id,name,price,stock\n"
 ROWS = HEADER + b"P1,Mug,9.90,3\nP2,Cup,5,\n"
+PACKED = gzip.compress(ROWS, mtime=0)
 
 
 def look(folder: Path, name: str, content: bytes, contract: Contract = PRODUCTS) -> Scan:
@@ -164,7 +165,7 @@ def test_a_header_may_have_any_case_and_order_quotes_aliases_and_more(tmp_path: 
 def test_the_hash_is_of_the_content_whatever_it_is_packed_in(tmp_path: Path) -> None:
     digest = hashlib.sha256(ROWS).hexdigest()
     assert look(tmp_path, "a.csv", ROWS).content_hash == digest
-    assert look(tmp_path, "a.csv.gz", gzip.compress(ROWS, mtime=0)).content_hash == digest
+    assert look(tmp_path, "a.csv.gz", PACKED).content_hash == digest
 
 
 def test_a_file_without_header_is_read_in_the_order_of_the_contract(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_file_without_header_is_read_in_the_order_of_the_contract(tmp_path: Pa
         ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "is an old Excel file"),
         ("a.csv", ROWS.decode().encode("utf-16"), "is UTF-16; save it as UTF-8"),
         ("a.csv", b"%PDF-1.7\n", "is a PDF"),
-        ("a.csv", gzip.compress(ROWS, mtime=0), "is compressed; its name must end in .gz"),
+        ("a.csv", PACKED, "is compressed; its name must end in .gz"),
         ("a.csv", b"<html><body>Sign in</body></html>\n", "is HTML or XML"),
         ("a.csv", b"PAR1rest", "is a Parquet file; its name must end in .parquet"),
         ("a.csv", b"product_id,n\xe4me,price\n", "has a first line that is not UTF-8"),
@@ -195,12 +196,12 @@ def test_a_file_without_header_is_read_in_the_order_of_the_contract(tmp_path: Pa
         ("a.csv.gz", ROWS, "is a gzip file that is damaged or cut short"),
         (
             "a.csv.gz",
-            gzip.compress(ROWS, mtime=0)[:-9],
+            PACKED[:-9],
             "is a gzip file that is damaged or cut short",
         ),
         (
             "a.csv.gz",
-            gzip.compress(ROWS, mtime=0)[:-5] + b"12345",
+            PACKED[:-5] + b"12345",
             "is a gzip file that is damaged",
         ),
         ("a.json", b"product_id,name\n", "is not JSON"),

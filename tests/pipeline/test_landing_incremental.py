@@ -347,4 +347,4 @@ def test_a_build_that_is_killed_while_it_loads_loses_nothing(project: Project) -
         "select parse_filename(_file), count(*), count(_reasons), min(_line_number),"
         " max(_line_number) from staging.base_order_items group by all order by all"
     ) == [("old.csv", many, many // 3, 2, many + 1), ("small.csv", 1, 0, 2, 2)]
-    assert project.column("select count(*) from landing.order_items") == [many + 1]
+    assert project.column("select count(*) from staging.base_order_items") == [many + 1]

@@ -364,6 +364,8 @@ class _Load:
             for name, (state, reason) in refuse.items():
                 self._note_refusal(name, state, reason, hashes[name])
             self._note_presence(present)
+        if plan.remove:
+            self._make_room()
 
     def _make_room(self) -> int:
         """Tidy the table up where that is due, and say which number the next file gets.
