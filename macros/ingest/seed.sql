@@ -39,9 +39,12 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-    {%- set create_sql = create_seed_table(new_relation, path, header) -%}
-    {%- do run_query(create_sql) -%}
+    {#- Two steps, since a number for each row keeps a read of a file on one thread. -#}
+    {%- set create_sql = create_seed_table(new_relation, header) -%}
+    {%- do run_query(read_seed_file(path, header)) -%}
     {%- do refuse_broken_lines() -%}
+    {%- do run_query(create_sql) -%}
+    {%- do run_query('drop table ' ~ text_table()) -%}
     {%- set row_count = number_lines_of_irregular_file(new_relation, path, header) -%}
     {%- call noop_statement('main', 'INSERT ' ~ row_count, 'INSERT', row_count) -%}
         {{ create_sql }}
@@ -167,14 +170,10 @@
 {% endmacro %}
 
 
-{% macro create_seed_table(relation, path, header) %}
-    create table {{ relation }} as
-    select
-        *,
-        {%- for name in header.absent %}
-        cast(null as varchar) as {{ name }},
-        {%- endfor %}
-        row_number() over () + {{ 1 if header.has_header else 0 }} as _line_number
+{% macro read_seed_file(path, header) %}
+    {#- The rows of the file as they come, which DuckDB keeps in their order. -#}
+    create or replace temp table {{ text_table() }} as
+    select *
     from read_csv(
         {{ text_literals([path]) }},
         columns = {
@@ -190,6 +189,24 @@
         rejects_table = {{ text_literals([rejects_table()]) }},
         rejects_scan = {{ text_literals([rejects_table() ~ '_scan']) }}
     )
+{% endmacro %}
+
+
+{% macro create_seed_table(relation, header) %}
+    create table {{ relation }} as
+    select
+        *,
+        {%- for name in header.absent %}
+        cast(null as varchar) as {{ name }},
+        {%- endfor %}
+        rowid + {{ 2 if header.has_header else 1 }} as _line_number
+    from {{ text_table() }}
+{% endmacro %}
+
+
+{% macro text_table() %}
+    {#- As rejects_table(), a name each. -#}
+    {{ return('_text_of_' ~ model.name) }}
 {% endmacro %}
 
 

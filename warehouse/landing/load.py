@@ -1,8 +1,8 @@
 """Load what is new in a feed's folder into the database, file by file.
 
 The rows stand in `landing.<feed>`, the log of files in `landing.<feed>_files`. A row belongs to a
-file of the log or to none; rows of none are not seen by anybody, and go with the next load. So the
-entry in the log is what makes a file loaded, and a process that dies in between loses nothing.
+file of the log or to none; rows of none are not seen by anybody. So the entry in the log is what
+makes a file loaded, and a process that dies in between loses nothing.
 """
 
 from __future__ import annotations
@@ -83,11 +83,10 @@ class Request:
         has_key: the contract has a key, so the cells of a row must stay to be had.
         sql: a query that casts and judges rows; reads `source`, gives the contract's columns,
             `_reasons`, `_record` and `_line_number`.
-        source: the relation in `sql` that stands for the rows to read.
-        seed: the seed of the feed, as `source`, and the path of its file.
+        source: the relation in `sql` that stands for the rows to read: the feed's seed.
         seed_file: path of the seed's file from the project's root.
         is_reference: the seed is read also without the sample.
-        table: the relation of the rows.
+        database: name of the database in SQL.
         types: SQL type of each column.
         day: SQL of a row's business day.
         is_full_refresh: forget what was loaded before.
@@ -146,7 +145,7 @@ class Words:
 
 @dataclass
 class _File:
-    """A file at hand: as found, as scanned, as it will be called."""
+    """A file at hand: its name in the log, as found, as scanned, or why it cannot be loaded."""
 
     name: str
     found: Found
