@@ -134,6 +134,16 @@ BAD_CONTRACTS = {
         "              date_column: joined\n",
         "feed customers: date_column joined is not one of its columns",
     ),
+    "an alias that names two columns": (
+        "                required: true\n",
+        "                required: true\n                aliases: [Email]\n",
+        "feed customers: email is the name or an alias of two columns",
+    ),
+    "a key that is not listed": (
+        "              key: [customer_id]\n",
+        "              headerless: true\n",
+        "feed customers: its key and keyed_feeds() of macros/ingest/contract.sql disagree",
+    ),
 }
 
 
