@@ -21,9 +21,12 @@ _DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import 
 
 
 # Warnings about tests, which the end of the build counts.
-_TOLD_OTHERWISE = (
-    *("LogTestResult", "RunResultWarning", "RunResultWarningMessage", "RunResultFailure"),
-)
+_TOLD_OTHERWISE = {
+    "LogTestResult",
+    "RunResultWarning",
+    "RunResultWarningMessage",
+    "RunResultFailure",
+}
 
 
 @dataclass(frozen=True)

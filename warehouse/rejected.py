@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from warehouse.landing.lines import from_record
 from warehouse.report import NotBuiltError
 from warehouse.settings import Settings
 
@@ -91,7 +91,7 @@ def write_rejected(
         while batch := found.fetchmany(BATCH):
             for file, line_number, reasons, record in batch:
                 cells = json.loads(record)
-                broken = _broken_line(cells)
+                broken = from_record(cells)
                 if broken is None:
                     values = [cells.get(name) for name in columns]
                     writer.writerow([*values, "; ".join(reasons), file, line_number])
@@ -104,12 +104,3 @@ def write_rejected(
     if not lines:
         lines_path.unlink()
     return Rejected(rows, lines, rows_path if rows else None, lines_path if lines else None)
-
-
-def _broken_line(record: dict[str, str]) -> bytes | None:
-    """The bytes of a line that is no row; None for a row."""
-    if list(record) == ["line"]:
-        return record["line"].encode()
-    if list(record) == ["line_base64"]:
-        return base64.b64decode(record["line_base64"])
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import duckdb
 
 from warehouse.dbt import Run
 from warehouse.failures import known_failure
+from warehouse.landing.lines import from_record
 from warehouse.published import what_readers_see
 from warehouse.settings import Settings
 
@@ -194,10 +194,9 @@ def shown_record(record: str) -> str:
         cells = json.loads(record)
     except ValueError:  # cut short
         return record
-    if list(cells) == ["line"]:
-        return str(cells["line"])
-    if list(cells) == ["line_base64"]:
-        return base64.b64decode(cells["line_base64"]).decode("utf-8", "backslashreplace")
+    line = from_record(cells)
+    if line is not None:
+        return line.decode("utf-8", "backslashreplace")
     return ",".join("" if cell is None else str(cell) for cell in cells.values())
 
 

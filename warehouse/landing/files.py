@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -143,7 +143,7 @@ class Scan:
     rows: int | None = None
     is_regular: bool = True
     ends_with_cr: bool = False
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def find_files(folder: Path) -> list[Found]:

@@ -6,10 +6,11 @@ numbers lose digits there. So files with such faults, and JSON, are read here.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
@@ -50,6 +51,30 @@ class Broken:
     number: int
     text: bytes
     reason: str
+
+
+def to_record(line: bytes) -> str:
+    """A broken line as the record of a rejected row.
+
+    A JSON object with the member `line`, the text, or `line_base64` where the bytes are no text.
+    """
+    try:
+        text = line.decode("utf-8")
+        if "\0" in text:
+            raise ValueError("no text")
+        record = {"line": text}
+    except ValueError:
+        record = {"line_base64": base64.b64encode(line).decode()}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def from_record(record: Mapping[str, Any]) -> bytes | None:
+    """The bytes of the broken line that a parsed record keeps; None for one that keeps cells."""
+    if list(record) == ["line"]:
+        return str(record["line"]).encode()
+    if list(record) == ["line_base64"]:
+        return base64.b64decode(record["line_base64"])
+    return None
 
 
 # ---------------------------------------------------------------------------- CSV

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import threading
 import time
@@ -154,16 +155,9 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _Entry(Known):
     """A line of the log to write."""
 
-    file_id: int
-    file: str
-    state: str
-    reason: str | None
-    size: int | None
-    modified_ns: int | None
-    content_hash: str | None
     rows_read: int
     first_line: int | None
     change: str
@@ -343,7 +337,7 @@ class _Load:
                 self._scan(file)
             if file.failure is not None:
                 raise LoadError(f"{file.name} {file.failure}")
-        self._next_id = self._make_room() if names or plan.load or plan.refuse else 0
+        self._next_id = self._make_room() if plan.load or plan.refuse else 0
         refused: dict[str, str] = {}
         total = sum(self._files[name].found.size for name in names)
         self._execute("set enable_progress_bar = true")
@@ -588,9 +582,7 @@ class _Load:
 
         table = pyarrow.table(
             {
-                "rejected": pyarrow.array(
-                    [rejected_line(item) for item in broken], pyarrow.string()
-                ),
+                "rejected": pyarrow.array([_rejected(item) for item in broken], pyarrow.string()),
                 "line": pyarrow.array([item.number for item in broken], pyarrow.int64()),
             }
         )
@@ -806,23 +798,10 @@ class _Load:
             self._connection.unregister(name)
 
 
-def rejected_line(broken: Broken) -> str:
-    """What is kept of a broken line: its reason, and its bytes, as JSON.
-
-    The record has the member `line`, the text, or `line_base64` where the bytes are no text.
-    """
-    import base64
-    import json
-
-    try:
-        text = broken.text.decode("utf-8")
-        if "\0" in text:
-            raise ValueError("no text")
-        record = {"line": text}
-    except ValueError:
-        record = {"line_base64": base64.b64encode(broken.text).decode()}
-    shown = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    return json.dumps({"reasons": [broken.reason], "record": shown}, ensure_ascii=False)
+def _rejected(broken: Broken) -> str:
+    """What is kept of a broken line, as `_insert` keeps it of a row: the reasons and the record."""
+    kept = {"reasons": [broken.reason], "record": lines.to_record(broken.text)}
+    return json.dumps(kept, ensure_ascii=False)
 
 
 def _stat(path: Path) -> tuple[int, int] | None:
