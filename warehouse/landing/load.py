@@ -354,8 +354,7 @@ class _Load:
             refuse = dict(plan.refuse) | {
                 name: (REFUSED, reason) for name, reason in refused.items()
             }
-            for name, (state, reason) in refuse.items():
-                self._note_refusal(name, state, reason, hashes[name])
+            self._note_refusals(refuse, hashes)
             self._note_presence(present)
         if plan.remove:
             self._make_room()
@@ -679,22 +678,26 @@ class _Load:
                 [name, found.size, found.modified_ns, entry.file_id],
             )
 
-    def _note_refusal(self, name: str, state: str, reason: str, content_hash: str | None) -> None:
-        known, file = self._known.get(name), self._files[name]
-        if (
-            known is not None
-            and (known.state, known.reason) == (state, reason)
-            and self._is_unchanged(file)
-        ):
-            return
-        if known is not None:
-            self._forget([known])
-        entry = _Entry(
-            self._next_id, name, state, reason, file.found.size, file.found.modified_ns,
-            content_hash, 0, None, "new" if known is None else "replaced", None,
-        )  # fmt: skip
-        self._next_id += 1
-        self._write([(entry, 0, None, None)])
+    def _note_refusals(
+        self, refuse: Mapping[str, tuple[str, str]], hashes: Mapping[str, str | None]
+    ) -> None:
+        """Note the files that are not loaded, each with its state and the reason."""
+        old, entries = [], []
+        for name, (state, reason) in refuse.items():
+            known, file = self._known.get(name), self._files[name]
+            if known is not None:
+                if (known.state, known.reason) == (state, reason) and self._is_unchanged(file):
+                    continue
+                old.append(known)
+            entry = _Entry(
+                self._next_id, name, state, reason, file.found.size, file.found.modified_ns,
+                hashes[name], 0, None, "new" if known is None else "replaced", None,
+            )  # fmt: skip
+            self._next_id += 1
+            entries.append((entry, 0, None, None))
+        self._forget(old)
+        if entries:
+            self._write(entries)
 
     def _note_presence(self, present: Sequence[Present]) -> None:
         """Note which loaded files are still there, and a new time of one that did not change."""
