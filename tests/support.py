@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What a fresh clone holds that a build needs.
 _PARTS = (
     *("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests/data", "warehouse", "api"),
+    *("expectations",),
 )
 
 
@@ -152,3 +153,11 @@ class Project:
         if old not in text:
             raise AssertionError(f"{path} does not hold {old!r}")
         file.write_bytes(text.replace(old, new, 1).encode())
+
+
+def copy_of(built: Project, folder: Path) -> Project:
+    """A copy of a built project, with its database and what it published, to break."""
+    project = Project(folder, parsed_from=built)
+    shutil.copy2(built.database, project.database)
+    shutil.copytree(built.published.path, project.published.path)
+    return project

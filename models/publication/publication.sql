@@ -17,6 +17,8 @@ select 'daily_sales' as mart, count(*) as row_count from {{ ref('daily_sales') }
 union all
 select 'departments_above_mean' as mart, count(*) as row_count from {{ ref('departments_above_mean') }}
 union all
+select 'expectation_results' as mart, count(*) as row_count from {{ ref('expectation_results') }}
+union all
 select 'feed_health' as mart, count(*) as row_count from {{ ref('feed_health') }}
 union all
 select 'hires_by_quarter' as mart, count(*) as row_count from {{ ref('hires_by_quarter') }}

@@ -11,7 +11,11 @@ import yaml
 
 from tests.support import ROOT
 
-META = {"grain", "formula", "feed"}
+META = {"grain", "totals", "formula", "feed"}
+# What the Python model reads of the variables.
+VARIABLES = {
+    *("accept_drift", "max_rows_lost_pct", "max_total_factor", "expectation_sample_rows"),
+}
 API = {
     *("scope", "row_scope", "route", "filters", "order", "default_limit", "hide", "example"),
 }
@@ -19,7 +23,8 @@ CONTRACT = {
     *("required", "minimum", "exclusive_minimum", "accepted_values", "aliases", "references"),
 }
 TEST_CONFIG = {"severity", "where", "meta"}
-MODEL_CONFIG = {"meta", "materialized", "tags"}
+MODEL_CONFIG = {"meta", "materialized", "tags", "contract"}
+AGE = {"count": None, "period": None}
 
 # Key of a list or mapping to the keys its entries may have; None: anything, checked elsewhere.
 COLUMN: dict[str, Any] = {
@@ -35,7 +40,10 @@ FILE: dict[str, Any] = {
         "name": None,
         "description": None,
         "config": dict.fromkeys(MODEL_CONFIG)
-        | {"meta": dict.fromkeys(META) | {"api": dict.fromkeys(API)}},
+        | {
+            "meta": dict.fromkeys(META | VARIABLES) | {"api": dict.fromkeys(API)},
+            "contract": {"enforced": None},
+        },
         "data_tests": "tests",
         "columns": COLUMN,
     },
@@ -43,11 +51,13 @@ FILE: dict[str, Any] = {
     "sources": {
         "name": None,
         "description": None,
+        "config": {"loaded_at_query": None},
         "tables": {
             "name": None,
             "description": None,
             "config": {
-                "meta": {"feed": dict.fromkeys(("key", "date_column", "headerless", "reference"))}
+                "freshness": {"warn_after": AGE, "error_after": AGE},
+                "meta": {"feed": dict.fromkeys(("key", "date_column", "headerless", "reference"))},
             },
             "columns": COLUMN,
         },
@@ -76,6 +86,8 @@ TESTS: dict[str, set[str]] = {
     "adds_up_to": {"measure", "to", "to_measure", "among", "to_among", "tolerance"},
     "calendar_without_gaps": set(),
     "keeps_contract": {"feed"},
+    "has_declared_columns": set(),
+    "expectations_hold": {"level"},
 }
 
 

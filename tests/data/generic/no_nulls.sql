@@ -5,12 +5,12 @@
     among:   a condition on the rows looked at; all by default -#}
 select
     {%- for column in columns %}
-    sum(case when {{ column }} is null then 1 else 0 end) as {{ column }}_nulls{{ ',' if not loop.last }}
+    sum(case when {{ adapter.quote(column) }} is null then 1 else 0 end) as {{ column }}_nulls{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ model }}
 where ({{ among }})
 having
     {%- for column in columns %}
-    sum(case when {{ column }} is null then 1 else 0 end) > 0{{ ' or' if not loop.last }}
+    sum(case when {{ adapter.quote(column) }} is null then 1 else 0 end) > 0{{ ' or' if not loop.last }}
     {%- endfor %}
 {% endtest %}
