@@ -8,10 +8,10 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build fetch-fx rejected test serve token docs query publications rollback prune bench-load bench-api lint sample clean
+.PHONY: help build fetch-fx rejected test serve token docs serve-docs quality query publications history rollback prune bench-load bench-api bench-expectations lint sample clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(VENV)/installed ## Set up, then build and test everything and show the numbers (ARGS="..." goes to dbt)
 	@$(BIN)/python -m warehouse build $(ARGS)
@@ -35,14 +35,23 @@ token: $(VENV)/installed ## Make a token for the API and show how to use it (ARG
 publications: $(VENV)/installed ## List the published snapshots
 	@$(FLASK) publications list
 
+history: $(VENV)/installed ## List the last builds, also those that published nothing
+	@$(FLASK) publications history
+
 rollback: $(VENV)/installed ## Let readers see an older snapshot again: make rollback VERSION=...
 	@$(FLASK) publications rollback '$(VERSION)'
 
 prune: $(VENV)/installed ## Remove old snapshots that nobody reads: make prune KEEP=10
 	@$(FLASK) publications prune --keep '$(or $(KEEP),10)'
 
-docs: $(VENV)/installed ## Make the dbt docs and serve them on this machine (PORT=8080)
-	@$(BIN)/python -m warehouse docs --port $(or $(PORT),8080)
+docs: $(VENV)/installed ## Make the documentation, a static site: build/docs/index.html
+	@$(BIN)/python -m warehouse docs
+
+serve-docs: $(VENV)/installed ## Serve the documentation on this machine (PORT=8080)
+	@$(BIN)/python -m warehouse serve-docs --port $(or $(PORT),8080)
+
+quality: $(VENV)/installed ## Show what was expected of the numbers and what was found
+	@$(BIN)/python -m warehouse quality
 
 query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
 	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
@@ -54,6 +63,9 @@ bench-api: $(VENV)/installed-dev ## Measure how many requests the API answers (n
 	@command -v wrk >/dev/null || { echo "Installing wrk (apt-get)"; apt-get install -qq -y wrk >/dev/null; } || { \
 		echo "error: wrk is not installed, and apt-get could not do it. As root: apt-get install wrk" >&2; exit 1; }
 	@$(BIN)/python -m benchmarks.api_serving $(ARGS)
+
+bench-expectations: $(VENV)/installed ## Measure what expectations add to a build
+	@$(BIN)/python -m benchmarks.expectations $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
 	@$(BIN)/ruff check .

@@ -1,18 +1,29 @@
-"""`python -m warehouse build|docs|query|rejected|fetch-fx`; the Makefile calls it."""
+"""`python -m warehouse build|docs|serve-docs|quality|query|...`; the Makefile calls it."""
 
 from __future__ import annotations
 
 import argparse
 import signal
-import socket
 import sys
+import webbrowser
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
 from warehouse import fetch_fx
 from warehouse.dbt import Run, run_dbt
+from warehouse.docs_site import (
+    FIRST_PAGE,
+    DocsError,
+    FolderError,
+    docs_server,
+    folder_of_docs,
+    has_display,
+    write_docs,
+)
 from warehouse.failures import explain
+from warehouse.history import NOT_PUBLISHED, UNFINISHED, BuildHistory, EndOfRun
 from warehouse.published import what_readers_see
 from warehouse.rejected import UnknownFeedError, write_rejected
 from warehouse.report import NotBuiltError, open_database, report
@@ -30,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m warehouse", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("build", help="build and test everything, then show the numbers")
-    docs = commands.add_parser("docs", help="make the dbt docs and serve them on this machine")
-    docs.add_argument("--port", type=int, default=8080, help="local port (8080)")
+    commands.add_parser("docs", help="make the documentation, a static site")
+    served = commands.add_parser("serve-docs", help="serve the documentation on this machine")
+    served.add_argument("--port", type=int, default=8080, help="local port (8080)")
+    commands.add_parser("quality", help="show where the pages about the expectations are")
     query = commands.add_parser("query", help="print the rows of a SQL query")
     query.add_argument("sql", help="a query, such as: select * from marts.order_kpis")
     rejected = commands.add_parser("rejected", help="write the rejected rows of a feed, to mend")
@@ -49,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known.command == "build":
             return build(settings, for_dbt)
         if known.command == "docs":
+            return make_docs(settings)
+        if known.command == "serve-docs":
             return serve_docs(settings, known.port)
+        if known.command == "quality":
+            return show_quality(settings)
         if known.command == "fetch-fx":
             return fetch_fx.run(settings, known)
         if known.command == "rejected":
@@ -75,36 +92,64 @@ def build(settings: Settings, for_dbt: Sequence[str]) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if run.exit_code:
         code = _explain(run, settings)
+        _record_failure(run, settings)
         print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
         return code
     print(f"\n{report(run, settings)}")
     return 0
 
 
-def serve_docs(settings: Settings, port: int) -> int:
-    """Make the dbt docs and serve them until Ctrl+C."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            return _fail(
-                f"port {port} cannot be used: {reason}. Choose another: make docs PORT=8081"
-            )
+def make_docs(settings: Settings) -> int:
+    """Make the documentation, building first when there is no database, and say where it is."""
     if not settings.database.exists():
         code = build(settings, [])
         if code:
             return code
-    print("Making the docs", flush=True)
+    print("Making the documentation", flush=True)
     run = run_dbt(["docs", "generate"], settings)
     if run.exit_code:
         return _explain(run, settings)
-    print(f"The docs are at http://127.0.0.1:{port}; Ctrl+C stops.", flush=True)
-    run = run_dbt(
-        ["docs", "serve", "--host", "127.0.0.1", "--port", str(port), "--no-browser"], settings
-    )
-    return 0 if run.exit_code == 130 else run.exit_code
+    try:
+        page = write_docs(settings, datetime.now(UTC))
+    except (DocsError, FolderError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename} cannot be read or written: {error.strerror}.")
+    print(f"{settings.shown(page)}  {page.as_uri()}")
+    return 0
+
+
+def serve_docs(settings: Settings, port: int) -> int:
+    """Serve the documentation until Ctrl+C."""
+    folder = folder_of_docs(settings)
+    if not (folder / FIRST_PAGE).is_file():
+        return _fail("there is no documentation yet. Make it: make docs")
+    try:
+        server = docs_server(folder, port)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return _fail(
+            f"port {port} cannot be used: {reason}. Choose another: make serve-docs PORT=8081"
+        )
+    with server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        print(f"The documentation is at {address}; Ctrl+C stops.", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+def show_quality(settings: Settings) -> int:
+    """Say where the pages about the last run's expectations are; open them where one can see it."""
+    page = settings.data_docs / FIRST_PAGE
+    if not page.is_file():
+        return _fail("no expectations were run yet. Run them: make build")
+    print(f"{settings.shown(page)}  {page.as_uri()}", flush=True)
+    if sys.stdout.isatty() and has_display(sys.platform):
+        webbrowser.open(page.as_uri())
+    return 0
 
 
 def print_query(settings: Settings, sql: str) -> int:
@@ -139,6 +184,39 @@ def show_rejected(settings: Settings, feed: str) -> int:
     else:
         print(f"Mend them, then drop the file into landing/{feed}/ and: make build")
     return 0
+
+
+def _record_failure(run: Run, settings: Settings) -> None:
+    """Write a build into the history that dbt could not write itself: it never came to its end."""
+    if not run.invocation:
+        return
+    history = BuildHistory(settings.published)
+    now = datetime.now(UTC)
+    try:
+        known = {build.run_id: build.outcome for build in history.runs()}
+        if known.get(run.invocation, UNFINISHED) != UNFINISHED:
+            return
+        if run.invocation not in known:
+            history.start(run.invocation, "build", now - timedelta(seconds=run.seconds))
+        history.end(
+            run.invocation,
+            EndOfRun(
+                outcome=NOT_PUBLISHED,
+                version=None,
+                reason=explain(run, settings)[0].removeprefix("error: "),
+                seconds=round(run.seconds, 3),
+                rows=None,
+                tests_passed=run.count("test", "pass") + run.count("unit_test", "pass"),
+                tests_warned=run.count("test", "warn"),
+                tests_failed=run.count("test", "fail", "error")
+                + run.count("unit_test", "fail", "error"),
+                rows_rejected=None,
+            ),
+            now,
+        )
+    except OSError as error:
+        place = settings.shown(settings.published)
+        print(f"warning: {place} cannot be written: {error.strerror or error}", file=sys.stderr)
 
 
 def _explain(run: Run, settings: Settings) -> int:

@@ -22,7 +22,7 @@ OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in")
 LARGEST_LIMIT = 10_000
 # Parameters that every route has, and routes that are written by hand.
 RESERVED_PARAMETERS = ("limit", "cursor", "columns", "order", "version", "format")
-RESERVED_ROUTES = ("marts", "metrics", "feedback")
+RESERVED_ROUTES = ("marts", "metrics", "feedback", "quality", "build_history")
 
 WHOLE_BUILD = "run a whole build: dbt build, without --select, --exclude or excluded types"
 
@@ -193,6 +193,8 @@ def faults_of_marts(manifest: Node, publication: str) -> Iterator[str]:
             yield f"mart {name} declares no grain (config: meta: grain)"
         elif unknown := set(meta["grain"]) - set(mart["columns"]):
             yield f"mart {name}: the grain names unknown columns ({enumerated(unknown)})"
+        if unknown := set(meta.get("totals") or ()) - set(mart["columns"]):
+            yield f"mart {name}: the totals name unknown columns ({enumerated(unknown)})"
         untyped = [key for key, column in mart["columns"].items() if not column["data_type"]]
         if untyped or not mart["columns"]:
             yield f"mart {name} declares no data_type for {enumerated(untyped) or 'any column'}"

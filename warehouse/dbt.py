@@ -57,6 +57,7 @@ class Run:
         results: one per node that dbt came to; empty when it could not run.
         errors: what dbt said before or instead of running nodes.
         warnings: the warnings dbt raised, in the order they came.
+        expectations: the critical expectations that did not hold, with what was observed.
         seconds: wall time of the command.
         invocation: dbt's id of the command; empty when it did not come to say it.
         publication: what dbt said of the publication: "Published ..." or "Not published: ...";
@@ -67,6 +68,7 @@ class Run:
     results: list[NodeResult] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    expectations: list[str] = field(default_factory=list)
     seconds: float = 0.0
     invocation: str = ""
     publication: str = ""
@@ -158,6 +160,10 @@ def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
         line.show(data["index"], data["total"], data["node_info"]["node_name"])
     elif name in ("JinjaLogInfo", "Note") and text.startswith(("Published ", "Not published: ")):
         run.publication = text
+    elif name == "JinjaLogInfo" and text.startswith("expectation failed: "):
+        run.expectations.append(text.removeprefix("expectation failed: "))
+    elif name == "JinjaLogInfo" and text.startswith("expectation not met: "):
+        run.warnings.append(text)
     elif name == "MainEncounteredError":
         run.errors.append(text.removeprefix("Encountered an error:").strip())
     elif name == "PlainText" and text.startswith("Error:"):

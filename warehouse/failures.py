@@ -8,6 +8,8 @@ from pathlib import Path
 from warehouse.dbt import NodeResult, Run
 from warehouse.settings import Settings
 
+DRIFT = "quality.drift"  # the suite that compares with what is published
+
 NO_SPACE_TO_PUBLISH = (
     "no space left to write {published}. Free some space, or set WAREHOUSE_PUBLISHED to another "
     "disk, then try again."
@@ -77,6 +79,12 @@ def explain(run: Run, settings: Settings) -> list[str]:
     lines = [f"error: {known_failure(text, settings) or _own_words(text)}" for text in run.errors]
     lines += [_explain_node(node, settings) for node in run.results if node.status == "error"]
     lines += [_explain_node(node, settings) for node in run.results if node.status == "fail"]
+    lines += [f"failed: expectation {text}" for text in run.expectations]
+    if any(text.startswith(f"{DRIFT}: ") for text in run.expectations):
+        lines.append(
+            "The numbers are far from those that readers see. If that is right, accept it for "
+            "this build: make build ARGS=\"--vars '{accept_drift: true}'\""
+        )
     skipped = sum(result.status == "skipped" for result in run.results)
     if skipped:
         lines.append(f"skipped: {skipped} models, tests or exposures that depend on these.")
@@ -86,6 +94,11 @@ def explain(run: Run, settings: Settings) -> list[str]:
 
 def _explain_node(node: NodeResult, settings: Settings) -> str:
     if node.kind == "test" and node.status == "fail":
+        if node.name == "expectations_hold":
+            return (
+                f"failed: test {node.name}, {node.failures} did not hold; "
+                "see them with: make quality. The suites are in expectations/."
+            )
         rows = "1 row" if node.failures == 1 else f"{node.failures} rows"
         return f"failed: test {node.name}, {rows}. See them: dbt show --select {node.name}"
     if node.kind == "unit_test" and node.status == "fail":
@@ -144,6 +157,8 @@ def _own_words(text: str) -> str:
         if line.startswith(("> in ", "> called by ", "compiled code at")):
             break
         kept.append(line)
+    if any(line.startswith("Python model failed:") for line in kept):  # then a traceback of Python
+        kept = [line for line in kept if line][-1:]
     return " ".join(" ".join(kept).split())
 
 

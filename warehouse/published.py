@@ -3,6 +3,7 @@
     <folder>/log.jsonl                 one entry a line; the last one names what readers see
     <folder>/<version>/<mart>.parquet  the marts
     <folder>/<version>/catalog.json    what they are; described in docs/publication.md
+    <folder>/<version>/data_docs/      pages about what was expected of them
     <folder>/.lock                     one writer at a time
 
 A snapshot exists from the line end of its entry in the log on. Everything before, and everything
@@ -156,7 +157,7 @@ class Draft:
         Raises:
             OSError: the disk is full or broken.
         """
-        for file in sorted(self.path.iterdir()):
+        for file in sorted(self.path.rglob("*")):
             _sync(file)
         content = (json.dumps(catalog, ensure_ascii=False, indent=1) + "\n").encode()
         new = self.path / f"{CATALOG}.new"
@@ -458,7 +459,7 @@ class PublishedFolder:
             gone = folder.rename(folder.with_name(version + REMOVING))
         finally:
             os.close(descriptor)
-        size = sum(file.stat().st_size for file in gone.iterdir())
+        size = sum(file.stat().st_size for file in gone.rglob("*") if file.is_file())
         shutil.rmtree(gone)
         return size
 

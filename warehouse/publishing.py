@@ -11,19 +11,23 @@ import errno
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt.version import __version__ as dbt_version
+from dbt_common.events.base_types import EventLevel
 from dbt_common.events.event_manager_client import get_event_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
+from dbt_common.invocation import get_invocation_id
 
 from warehouse.audit import (
     Command,
@@ -36,6 +40,7 @@ from warehouse.audit import (
     needed_by,
 )
 from warehouse.failures import NO_SPACE_TO_PUBLISH
+from warehouse.history import HISTORY, NOT_PUBLISHED, PUBLISHED, BuildHistory, EndOfRun
 from warehouse.published import (
     FORMAT,
     Draft,
@@ -47,6 +52,11 @@ from warehouse.published import (
 )
 from warehouse.settings import Settings, read_settings
 
+RECORDED = ("build", "run")  # commands of dbt that the history has
+FEED_HEALTH = "feed_health"  # the model that counts rejected rows
+EXPECTATIONS = "expectation_results"  # the model that writes Data Docs
+DATA_DOCS = "data_docs"  # their folder in a snapshot
+
 Columns = Sequence[tuple[str, str]]  # names and DuckDB's types
 
 
@@ -56,12 +66,12 @@ class Counted:
 
     Attributes:
         rows: their number.
-        total: the sum of a hash of each row, as text; equal rows give equal sums.
+        hashes: the sum of a hash of each row, as text; equal rows give equal sums.
         columns: their names and types.
     """
 
     rows: int | None
-    total: str
+    hashes: str
     columns: Columns
 
 
@@ -72,10 +82,12 @@ class Plugin(BasePlugin):
         """Follow what becomes of each node from the first connection of the run on."""
         self._invocation = ""
         self._outcomes: dict[str, Outcome] = {}
+        self._started_at = datetime.now(UTC)
+        self._rows_rejected: int | None = None
         self._manifest: dict[str, Any] = {}
         self._draft: Draft | None = None
         self._publication = ""
-        self._is_published = False
+        self._published: tuple[str, int] | None = None  # version and rows
         self._follow_run()
 
     def configure_cursor(self, cursor: object) -> None:  # noqa: ARG002 - dbt's signature
@@ -86,45 +98,86 @@ class Plugin(BasePlugin):
         callbacks = get_event_manager().callbacks
         if self._on_event not in callbacks:
             callbacks.append(self._on_event)
+        self._follow(str(get_invocation_id()))
 
     def _on_event(self, event: Any) -> None:
         """Note what became of a node; dbt says so before it starts what depends on the node."""
         if event.info.name == "EndRunResult":
-            self._say_if_nothing_was_published(event.info.invocation_id)
+            self._end_run(event.info.invocation_id)
         if event.info.name != "NodeFinished":
             return
         self._follow(event.info.invocation_id)
         result, unique_id = event.data.run_result, event.data.node_info.unique_id
         self._outcomes[unique_id] = Outcome(result.status, result.num_failures)
+        if unique_id.endswith(f".{FEED_HEALTH}") and result.status == "success":
+            self._rows_rejected = _count_rejected(event.data.node_info.node_relation.relation_name)
         if unique_id == self._publication:
             self._give_up()
 
     def _follow(self, invocation_id: str) -> None:
         """Forget what another run did, when this is the first word of a new one."""
-        if invocation_id != self._invocation:
-            self._give_up()
-            self._invocation, self._outcomes, self._is_published = invocation_id, {}, False
+        if invocation_id == self._invocation:
+            return
+        self._give_up()
+        self._invocation, self._outcomes, self._published = invocation_id, {}, None
+        self._started_at, self._rows_rejected = datetime.now(UTC), None
+        which = _flags().WHICH
+        if which in RECORDED:
+            self._record(lambda history: history.start(invocation_id, which, self._started_at))
 
-    def _say_if_nothing_was_published(self, invocation_id: str) -> None:
-        """Log one line when a build or run published nothing: why, and what readers see.
+    def _end_run(self, invocation_id: str) -> None:
+        """Write into the history what came of the run; say so when nothing was published.
 
         Not a hook of dbt's: `dbt seed --show` breaks in any project that has one at the end.
         """
         self._follow(invocation_id)
-        if self._is_published or _flags().WHICH not in ("build", "run"):
+        if _flags().WHICH not in RECORDED:
             return
+        why = None if self._published else self._why_not_published()
+        if why is not None:
+            readers = what_readers_see(read_settings().published)
+            fire_event(Note(msg=f"Not published: {why}; {readers}"))
+        version, rows = self._published or (None, None)
+        statuses = [
+            outcome.status
+            for unique_id, outcome in self._outcomes.items()
+            if unique_id.startswith(("test.", "unit_test."))
+        ]
+        now = datetime.now(UTC)
+        end = EndOfRun(
+            outcome=PUBLISHED if self._published else NOT_PUBLISHED,
+            version=version,
+            reason=why,
+            seconds=round((now - self._started_at).total_seconds(), 3),
+            rows=rows,
+            tests_passed=statuses.count("pass"),
+            tests_warned=statuses.count("warn"),
+            tests_failed=statuses.count("fail") + statuses.count("error"),
+            rows_rejected=self._rows_rejected,
+        )
+        self._record(lambda history: history.end(invocation_id, end, now))
+
+    def _why_not_published(self) -> str:
         failed = [
             unique_id.split(".")[-1 if unique_id.startswith("unit_test.") else 2]
             for unique_id, outcome in self._outcomes.items()
             if outcome.status in ("error", "fail", "partial success")
         ]
-        why = (
-            f"{enumerated(failed)} failed"
-            if failed
-            else "publication was not selected (dbt build without --select or --exclude publishes)"
-        )
-        readers = what_readers_see(read_settings().published)
-        fire_event(Note(msg=f"Not published: {why}; {readers}"))
+        if failed:
+            return f"{enumerated(failed)} failed"
+        return "publication was not selected (dbt build without --select or --exclude publishes)"
+
+    def _record(self, write: Callable[[BuildHistory], None]) -> None:
+        """Write into the history; a build does not fail because of it."""
+        settings = read_settings()
+        try:
+            write(BuildHistory(settings.published))
+        except OSError as error:
+            place = settings.shown(settings.published / HISTORY)
+            fire_event(
+                Note(msg=f"{place} cannot be written: {error.strerror or error}"),
+                level=EventLevel.WARN,
+            )
 
     def _give_up(self) -> None:
         """Remove a snapshot that did not come to be published, and let others write."""
@@ -168,6 +221,7 @@ class Plugin(BasePlugin):
                     "relation": mart["relation_name"],
                     "columns": list(mart["columns"]),
                     "grain": mart["config"]["meta"]["grain"],
+                    "totals": mart["config"]["meta"].get("totals"),
                     "file": str(self._draft.path / _file_of(mart)),
                 }
                 for mart in marts_of(self._manifest)
@@ -178,9 +232,11 @@ class Plugin(BasePlugin):
         """Read the files back, and write the catalog of what they are."""
         draft = self._begun()
         needed = needed_by(self._manifest, self._publication)
+        settings = read_settings()
         with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
             marts = [
                 describe_mart(mart, draft.path, _counted(call, mart["name"]), connection)
+                | {"totals": call["totals"].get(mart["name"])}
                 for mart in marts_of(self._manifest)
             ]
         draft.write_catalog(
@@ -194,22 +250,32 @@ class Plugin(BasePlugin):
                     "adapter": f"duckdb {_adapter_version()}",
                     "database": f"DuckDB {duckdb.__version__}",
                 },
-                "git_commit": git_commit(read_settings().root),
+                "git_commit": git_commit(settings.root),
                 "vars": call["vars"],
+                "sample_data": settings.sample_data,
+                "feeds": freshness_of_feeds(self._manifest),
                 "tests": count_tests(self._manifest, needed, self._outcomes),
                 "rows": sum(mart["rows"] for mart in marts),
+                "data_docs": self._take_data_docs(draft, settings),
                 "marts": marts,
             }
         )
+
+    def _take_data_docs(self, draft: Draft, settings: Settings) -> str | None:
+        """Copy the pages about this run's expectations; their first page, None without any."""
+        if not any(name.endswith(f".{EXPECTATIONS}") for name in self._outcomes):
+            return None
+        shutil.copytree(settings.data_docs, draft.path / DATA_DOCS)
+        return f"{DATA_DOCS}/index.html"
 
     def _publish(self, call: Mapping[str, Any]) -> str:
         """Append to the log: from here on, readers see the snapshot."""
         draft = self._begun()
         draft.publish()
         self._draft = None
-        self._is_published = True
         settings = read_settings()
         rows = sum(call["rows"].values())
+        self._published = draft.version, rows
         return (
             f"Published {draft.version}: {len(call['rows'])} marts, {rows:,} rows, "
             f"in {settings.shown(settings.published)}/"
@@ -219,6 +285,20 @@ class Plugin(BasePlugin):
         if self._draft is None:
             raise PublishedError("the publication was given up before its end; build again")
         return self._draft
+
+
+def _count_rejected(feed_health: str) -> int | None:
+    """Rows that no mart counts, from the relation that was just built."""
+    connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[attr-defined]
+    try:
+        ((rows,),) = connection.execute(
+            f"select cast(coalesce(sum(rows_rejected), 0) as bigint) from {feed_health}"
+        ).fetchall()
+    except duckdb.Error:  # a feed_health of another project
+        return None
+    finally:
+        connection.close()
+    return int(rows)
 
 
 def _flags() -> Any:
@@ -269,7 +349,7 @@ def _names_of_vars(project: str) -> list[str]:
 def _counted(call: Mapping[str, Any], name: str) -> Counted:
     """What the SQL half found in a mart."""
     columns = tuple((column, type_) for column, type_ in call["columns"][name])
-    return Counted(call["rows"].get(name), call["totals"][name], columns)
+    return Counted(call["rows"].get(name), call["hashes"][name], columns)
 
 
 def _file_of(mart: Node) -> str:
@@ -307,7 +387,7 @@ def describe_mart(
             if types.get(column) != type_
         ]
         raise PublishedError(f"{file.name} has other types: {', '.join(changed)}. Cast them")
-    if found.total != counted.total:
+    if found.hashes != counted.hashes:
         raise PublishedError(f"{file.name} holds other values than the mart. Build again")
     return {
         "name": name,
@@ -369,6 +449,24 @@ def count_tests(manifest: Node, needed: Needed, outcomes: Mapping[str, Outcome])
             for name in warned
         ],
     }
+
+
+def freshness_of_feeds(manifest: Node) -> list[dict[str, Any]]:
+    """How old the newest file of each feed may be, as its contract says."""
+    return [
+        {
+            "feed": source["name"],
+            "area": source["fqn"][-3],
+            **{
+                key: {"count": limit["count"], "period": limit["period"]}
+                if (limit := (source["freshness"] or {}).get(key) or {}).get("count")
+                else None
+                for key in ("warn_after", "error_after")
+            },
+        }
+        for source in manifest["sources"].values()
+        if source["source_name"] == "landing"
+    ]
 
 
 def git_commit(root: Path) -> str | None:

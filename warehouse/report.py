@@ -68,12 +68,13 @@ def report(run: Run, settings: Settings) -> str:
         ]
         if {"feed_health", "stg_ingested_files"} <= built:
             sections.insert(0, ("Feeds", _feeds(connection, run)))
+        expectations = _expectations(connection) if "expectation_results" in built else ""
     finally:
         connection.close()
     lines = []
     for title, body in sections:
         lines += [title, *(f"  {line}" for line in body), ""]
-    lines += _outcome(run, settings)
+    lines += _outcome(run, settings, expectations)
     return "\n".join(lines)
 
 
@@ -376,7 +377,20 @@ _SECTIONS = [
 # ---------------------------------------------------------------------------- the end
 
 
-def _outcome(run: Run, settings: Settings) -> list[str]:
+def _expectations(connection: duckdb.DuckDBPyConnection) -> str:
+    """How many expectations held, did not, and could not be evaluated."""
+    ((held, failed, unknown),) = _rows(
+        connection,
+        "select count(*) filter (where success), count(*) filter (where not success),"
+        " count(*) filter (where success is null) from marts.expectation_results",
+    )
+    words = [f"{held:,} held"]
+    words += [f"{failed:,} did not"] if failed else []
+    words += [f"{unknown:,} could not be evaluated"] if unknown else []
+    return ", ".join(words)
+
+
+def _outcome(run: Run, settings: Settings, expectations: str) -> list[str]:
     tests = run.count("test", "pass", "warn")
     unit_tests = run.count("unit_test", "pass")
     warned = run.count("test", "warn")
@@ -387,6 +401,7 @@ def _outcome(run: Run, settings: Settings) -> list[str]:
         *_aligned(
             [
                 ("Published", _published(run, settings)),
+                *([("Expected", f"{expectations}; make quality")] if expectations else []),
                 ("Database", settings.shown(settings.database)),
                 ("Serve", "make serve"),
                 ("Docs", "make docs"),

@@ -21,6 +21,8 @@ class Settings:
         profiles: the folder of profiles.yml (`DBT_PROFILES_DIR`).
         target: the folder of dbt's artifacts (`DBT_TARGET_PATH`).
         published: the folder of the published snapshots (`WAREHOUSE_PUBLISHED`).
+        data_docs: the folder of the pages about the last run's expectations
+            (`WAREHOUSE_DATA_DOCS`).
         landing: the folder where people drop files, one folder in it per feed
             (`WAREHOUSE_LANDING`).
         sample_data: whether the sample seeds are read too (`WAREHOUSE_SAMPLE_DATA`, 1 or 0);
@@ -35,6 +37,7 @@ class Settings:
     profiles: Path
     target: Path
     published: Path
+    data_docs: Path
     landing: Path
     sample_data: bool
     threads: int
@@ -65,6 +68,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         profiles=path("DBT_PROFILES_DIR", "profiles"),
         target=path("DBT_TARGET_PATH", "target"),
         published=path("WAREHOUSE_PUBLISHED", "published"),
+        data_docs=path("WAREHOUSE_DATA_DOCS", "build/data_docs"),
         landing=path("WAREHOUSE_LANDING", "landing"),
         sample_data=_read_flag(environment, "WAREHOUSE_SAMPLE_DATA", default=True),
         threads=int(_read(environment, "WAREHOUSE_THREADS", "2", r"[1-9]\d{0,2}", "such as 2")),

@@ -31,7 +31,7 @@
     {%- for row in run_query('select mart, row_count from ' ~ target_relation).rows -%}
         {%- do rows.update({row[0]: row[1] | int}) -%}
     {%- endfor -%}
-    {%- set columns, totals = {}, {} -%}
+    {%- set columns, hashes, totals = {}, {}, {} -%}
     {%- for mart in snapshot.marts -%}
         {%- set query = sorted_mart(mart) -%}
         {%- set described = [] -%}
@@ -39,7 +39,11 @@
             {%- do described.append([row[0], row[1]]) -%}
         {%- endfor -%}
         {%- do columns.update({mart.name: described}) -%}
-        {%- do totals.update({mart.name: run_query(total_of_rows(mart)).rows[0][0]}) -%}
+        {%- set sums = run_query(sums_of_mart(mart)).rows[0][0].split(' ') -%}
+        {%- do hashes.update({mart.name: sums[:2] | join(' ')}) -%}
+        {%- if mart.totals is not none -%}
+            {%- do totals.update({mart.name: dict(zip(mart.totals, sums[2:]))}) -%}
+        {%- endif -%}
         {%- do run_query(copy_mart(query, mart.file)) -%}
     {%- endfor -%}
 
@@ -48,7 +52,7 @@
         {%- do values.update({name: var(name)}) -%}
     {%- endfor -%}
     {%- do publishing('write_catalog', {
-        'rows': rows, 'columns': columns, 'totals': totals, 'vars': values,
+        'rows': rows, 'columns': columns, 'hashes': hashes, 'totals': totals, 'vars': values,
     }) -%}
 
     {%- do persist_docs(target_relation, model) -%}
@@ -89,9 +93,15 @@
 {% endmacro %}
 
 
-{% macro total_of_rows(mart) %}
-    {#- A text that equal rows have in common, whatever their order, to compare the file with. -#}
-    select 'rows ' || coalesce(sum(hash({{ mart.columns | map('tojson') | join(', ') }})), 0)
+{% macro sums_of_mart(mart) %}
+    {#- One text, since dbt would make numbers of several, with blanks between: `rows` and a sum that
+        equal rows have in common, whatever their order, to compare the file with; then the totals
+        that the mart declares, exact. -#}
+    select
+        'rows ' || coalesce(sum(hash({{ mart.columns | map('tojson') | join(', ') }})), 0)
+        {%- for column in mart.totals or [] %}
+        || ' ' || coalesce(sum({{ column | tojson }}), 0)
+        {%- endfor %}
     from {{ mart.relation }}
 {% endmacro %}
 

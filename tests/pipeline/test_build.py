@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from decimal import Decimal
 from pathlib import Path
 
@@ -207,58 +200,3 @@ def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
     assert len(manifest["sources"]) == len(FEEDS)
     assert len(manifest["exposures"]) == 12
     assert (target / "index.html").stat().st_size > 100_000
-
-
-def start_with_ctrl_c() -> None:
-    """Undo an inherited "ignore Ctrl+C", as shells set it for what they run in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@pytest.mark.parametrize(("how", "exit_code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
-def test_make_docs_serves_the_docs_until_it_is_stopped(
-    second: Project, how: signal.Signals, exit_code: int
-) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "warehouse", "docs", "--port", str(port)],
-        cwd=second.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=start_with_ctrl_c,
-    )
-    try:
-        page = fetch(f"http://127.0.0.1:{port}/index.html", server)
-        assert b"dbt Docs" in page
-        manifest = json.loads(fetch(f"http://127.0.0.1:{port}/manifest.json", server))
-        assert "exposure.kpi_warehouse.api_metrics" in manifest["exposures"]
-        # The port is taken now: a second server says so.
-        outcome = second.run("warehouse", "docs", "--port", str(port))
-        assert outcome.exit_code == 2
-        assert outcome.lines == [
-            f"error: port {port} cannot be used: Address already in use. "
-            "Choose another: make docs PORT=8081"
-        ]
-    finally:
-        # Ctrl+C reaches the whole group; `kill` only the process that is named.
-        (os.killpg if how == signal.SIGINT else os.kill)(server.pid, how)
-        printed, _ = server.communicate(timeout=60)
-    assert server.returncode == exit_code, printed
-    assert printed.splitlines()[-1] == f"The docs are at http://127.0.0.1:{port}; Ctrl+C stops."
-    with socket.socket() as probe:  # nobody stays behind and serves on
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def fetch(url: str, server: subprocess.Popen[str]) -> bytes:
-    """The page, as soon as the server answers."""
-    for _ in range(240):
-        assert server.poll() is None, "the server ended"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - loopback
-                return bytes(answer.read())
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError(f"no answer from {url}")

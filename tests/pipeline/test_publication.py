@@ -15,9 +15,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.support import Outcome, Project
+from tests.support import Outcome, Project, copy_of
 from warehouse.dbt import NodeResult, Run
 from warehouse.failures import explain
+from warehouse.history import HISTORY
 from warehouse.published import CATALOG, LOG, REMOVING, PublishedFolder
 from warehouse.settings import read_settings
 
@@ -27,10 +28,7 @@ VERSION = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 @pytest.fixture
 def second(tmp_path: Path, built: Project) -> Project:
     """A copy of the built project with its database and its snapshot."""
-    project = Project(tmp_path / "project", parsed_from=built)
-    shutil.copy2(built.database, project.database)
-    shutil.copytree(built.published.path, project.published.path)
-    return project
+    return copy_of(built, tmp_path / "project")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,9 @@ def keeps_its_snapshot(project: Project, built: Project) -> bool:
     before = built.published.newest()
     assert before is not None
     names = {path.name for path in project.published.path.iterdir()}
-    return project.published.entries() == [before] and names == {before.version, LOG, ".lock"}
+    return project.published.entries() == [before] and names == {
+        *(before.version, LOG, HISTORY, ".lock"),
+    }
 
 
 # ------------------------------------------------------------------ what a green build publishes
@@ -62,7 +62,7 @@ def test_each_file_holds_the_rows_and_types_of_its_mart_sorted_by_the_grain(
     built: Project, snapshot: dict[str, Any]
 ) -> None:
     folder = built.published.folder(snapshot["version"])
-    assert len(snapshot["marts"]) == 16
+    assert len(snapshot["marts"]) == 17
     assert sum(mart["rows"] for mart in snapshot["marts"]) == snapshot["rows"] > 10_000
     with duckdb.connect(str(built.database), read_only=True) as database:
         for mart in snapshot["marts"]:
@@ -85,7 +85,11 @@ def test_the_catalog_tells_what_the_yaml_tells(built: Project, snapshot: dict[st
         assert mart["grain"] == node["config"]["meta"]["grain"]
         assert mart["api"] == node["config"]["meta"]["api"]
         assert mart["area"] == node["fqn"][-2]
-        assert mart["contract"] == {"enforced": True, "checksum": node["contract"]["checksum"]}
+        is_python = node["language"] == "python"  # dbt enforces no contract there
+        assert mart["contract"] == {
+            "enforced": not is_python,
+            "checksum": node["contract"]["checksum"],
+        }
         for column in mart["columns"]:
             described = node["columns"][column["name"]]
             assert column["declared_type"] == described["data_type"]
@@ -119,6 +123,11 @@ def test_the_catalog_counts_the_tests_that_dbt_counted(
         "business_timezone": "UTC",
         "fx_max_age_days": 31,
         "strict_files": False,
+        "strict_freshness": False,
+        "max_rows_lost_pct": 30,
+        "max_total_factor": 3,
+        "accept_drift": False,
+        "expectation_sample_rows": 100_000,
         "shop_currency": "BRL",
     }
 
@@ -129,7 +138,7 @@ def test_the_build_says_what_was_published(
     _, outcome = first_build
     line = only_line(outcome, r"^Published ")
     assert line.split(maxsplit=1)[1] == (
-        f"{snapshot['version']}: 16 marts, {snapshot['rows']:,} rows, in published/"
+        f"{snapshot['version']}: 17 marts, {snapshot['rows']:,} rows, in published/"
     )
     assert only_line(outcome, r"^Serve +make serve$")
 
@@ -162,7 +171,7 @@ def test_a_warning_is_published_and_recorded_and_the_vars_of_the_run_too(second:
     )
     assert outcome.returncode == 0, outcome.stdout[-3000:]
     older, newer = second.published.versions()
-    assert f"Published {newer}: 16 marts, " in outcome.stdout
+    assert f"Published {newer}: 17 marts, " in outcome.stdout
     assert "Not published" not in outcome.stdout
     assert older < newer
     catalog = second.published.verify(newer)
@@ -172,7 +181,7 @@ def test_a_warning_is_published_and_recorded_and_the_vars_of_the_run_too(second:
     # The same input gives the same files, but for the one mart that the variable changes.
     before = {mart["name"]: mart["sha256"] for mart in second.published.verify(older)["marts"]}
     changed = {m["name"] for m in catalog["marts"] if m["sha256"] != before[m["name"]]}
-    assert changed <= {"ads_performance_daily", "feed_health"}
+    assert changed <= {"ads_performance_daily", "feed_health", "expectation_results"}
     assert "ads_performance_daily" in changed
 
 
@@ -279,7 +288,7 @@ def test_a_build_without_the_publication_says_so_and_succeeds(project: Project) 
     line = only_line(outcome, r"^Published ")
     assert "nothing new: publication was not selected" in line
     assert line.endswith("; nothing has been published yet")
-    assert not project.published.path.exists()
+    assert project.published.entries() == []
 
 
 def test_a_profile_without_the_plugin_is_told_what_to_copy(second: Project, built: Project) -> None:
