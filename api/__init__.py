@@ -10,9 +10,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import access_log, auth, cli, limits, monitoring, problems, safety
 from api.answers import AnswerCache
-from api.routes import data, pages
+from api.routes import data, pages, quality
 from api.settings import Settings, read_settings
 from api.snapshots import SnapshotStore
+from warehouse.history import BuildHistory
 
 __all__ = ["create_app"]
 
@@ -31,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # a path with two slashes is another one, not a redirect
     app.extensions["settings"] = settings
     app.extensions["snapshots"] = SnapshotStore(settings)
+    app.extensions["build_history"] = BuildHistory(settings.published)
     app.extensions["answers"] = AnswerCache(settings.cache_bytes)
     # Before a request in this order, after it in reverse.
     access_log.install(app)
@@ -40,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits.install(app, settings)
     auth.install(app, settings, pages=(pages.blueprint.name,))
     app.register_blueprint(data.blueprint)
+    app.register_blueprint(quality.blueprint)
     app.register_blueprint(pages.blueprint)
     cli.install(app)
     if settings.trusted_proxies:

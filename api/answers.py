@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,12 @@ class Question:
     Attributes:
         key: what the answer depends on.
         make: makes the body and the headers that belong to it.
+        is_lasting: whether the key says all that it depends on; false where the time does too.
     """
 
     key: Key
     make: Callable[[], tuple[bytes, Mapping[str, str]]]
+    is_lasting: bool = True
 
 
 def respond(
@@ -129,6 +131,9 @@ def respond(
 ) -> Response:
     """Answer a question from the cache, by 304, or anew."""
     key = question.key
+    if not question.is_lasting:
+        body, headers = question.make()
+        return send_unkept(body, key.suffix, (*_snapshot_headers(catalog), *headers.items()))
     answer = cache.find(key, alias)
     if answer is not None:
         return send(answer, "hit")
@@ -153,6 +158,19 @@ def send(answer: Answer, cache: str) -> Response:
     return Response(answer.body, content_type=_MEDIA_TYPES[answer.suffix])
 
 
+def send_unkept(body: bytes, suffix: str, headers: Iterable[tuple[str, str]]) -> Response:
+    """The response with an answer that may be another one next time; it has no ETag.
+
+    Args:
+        body: the bytes.
+        suffix: the format.
+        headers: all that the answer itself determines, but its type and length.
+    """
+    add_headers((("Cache-Control", "no-store"), *headers))
+    g.cache = "miss"
+    return Response(body, content_type=_MEDIA_TYPES[suffix])
+
+
 def _client_has(etag: str) -> bool:
     given = request.environ.get("HTTP_IF_NONE_MATCH")
     return given is not None and (
@@ -171,6 +189,12 @@ def _headers(catalog: Catalog, etag: str) -> tuple[tuple[str, str], ...]:
         ("ETag", etag),
         ("Cache-Control", "private, no-cache"),
         ("Vary", "Accept, Authorization"),
+        *_snapshot_headers(catalog),
+    )
+
+
+def _snapshot_headers(catalog: Catalog) -> tuple[tuple[str, str], ...]:
+    return (
         ("X-Snapshot-Version", catalog.version),
         ("X-Snapshot-Published-At", catalog.published_at_text),
     )
@@ -262,6 +286,11 @@ def _page(
 def page_headers(name: str, version: str, shape: Format, following: str | None) -> dict[str, str]:
     """The headers of an answer that its shape and its place among the pages determine."""
     headers = {} if following is None else {"X-Next-Cursor": following}
-    if shape is not JSON:
-        headers["Content-Disposition"] = f'attachment; filename="{name}-{version}.{shape.suffix}"'
-    return headers
+    return headers | file_headers(f"{name}-{version}", shape)
+
+
+def file_headers(name: str, shape: Format) -> dict[str, str]:
+    """The headers that name the file of an answer, where it is one; JSON is none."""
+    if shape is JSON:
+        return {}
+    return {"Content-Disposition": f'attachment; filename="{name}.{shape.suffix}"'}

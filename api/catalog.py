@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from warehouse.audit import LARGEST_LIMIT as MAX_LIMIT
@@ -13,14 +14,23 @@ __all__ = [
     "MAX_LIMIT",
     "Catalog",
     "Column",
+    "Feed",
     "Hidden",
     "Mart",
     "Order",
     "RouteFilter",
+    "Threshold",
     "read_catalog",
 ]
 
 DEFAULT_LIMIT = 100
+
+# dbt's periods of source freshness.
+_PERIODS = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class Mart:
         default_limit: rows of a page, unless the caller says.
         hide: rows that the route leaves out.
         example: one row of the sample data.
+        totals: sums of the columns that are watched for drift; None for one that is no number.
     """
 
     name: str
@@ -116,6 +127,7 @@ class Mart:
     default_limit: int
     hide: tuple[Hidden, ...]
     example: Mapping[str, Any]
+    totals: Mapping[str, Decimal | None]
 
     def total_order(self, order: tuple[Order, ...]) -> tuple[Order, ...]:
         """An order with the grain at its end, so that no two rows tie."""
@@ -125,6 +137,34 @@ class Mart:
 def _total(order: tuple[Order, ...], grain: tuple[str, ...]) -> tuple[Order, ...]:
     named = {term.column for term in order}
     return order + tuple(Order(column) for column in grain if column not in named)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An age in dbt's terms of source freshness.
+
+    Attributes:
+        count: such as 7.
+        period: `minute`, `hour` or `day`.
+        age: how long that is.
+    """
+
+    count: int
+    period: str
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How old the newest file of a feed may be.
+
+    Attributes:
+        warn_after: beyond this age it is late; None: it never is.
+        error_after: beyond this age it is stale; None: it never is.
+    """
+
+    warn_after: Threshold | None
+    error_after: Threshold | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +178,9 @@ class Catalog:
         tests: counts of the tests that passed, and the warnings.
         engine: versions of dbt, its adapter and the database that made it.
         git_commit: of the project that made it; None when it was no repository.
-        files: Parquet file of every mart, also of those the API does not show, by name.
+        bytes: of all Parquet files.
+        sample_data: whether the sample was read; None: a publication of then did not say.
+        feeds: how old the files of each feed may be, by name.
         marts: those that the API may show, by name.
         routes: the same by their declared route.
     """
@@ -150,6 +192,8 @@ class Catalog:
     engine: Mapping[str, str]
     git_commit: str | None
     bytes: int
+    sample_data: bool | None
+    feeds: Mapping[str, Feed]
     marts: Mapping[str, Mart]
     routes: Mapping[str, Mart]
 
@@ -166,7 +210,7 @@ def read_catalog(content: Mapping[str, Any]) -> Catalog:
         content: catalog.json, parsed.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what a publication writes.
+        KeyError, TypeError, ValueError, ArithmeticError: it is not what a publication writes.
     """
     marts = {mart["name"]: _read_mart(mart) for mart in content["marts"] if mart["api"] is not None}
     return Catalog(
@@ -177,9 +221,28 @@ def read_catalog(content: Mapping[str, Any]) -> Catalog:
         engine=content["engine"],
         git_commit=content["git_commit"],
         bytes=sum(mart["bytes"] for mart in content["marts"]),
+        sample_data=content.get("sample_data"),
+        feeds={
+            feed["feed"]: Feed(
+                _read_threshold(feed["warn_after"]), _read_threshold(feed["error_after"])
+            )
+            for feed in content.get("feeds", [])
+        },
         marts=marts,
         routes={mart.route: mart for mart in marts.values() if mart.route},
     )
+
+
+def _read_threshold(content: Mapping[str, Any] | None) -> Threshold | None:
+    if content is None:
+        return None
+    count, period = content["count"], content["period"]
+    return Threshold(count, period, count * _PERIODS[period])
+
+
+def _read_total(text: str) -> Decimal | None:
+    total = Decimal(text)
+    return total if total.is_finite() else None
 
 
 def _read_mart(content: Mapping[str, Any]) -> Mart:
@@ -215,4 +278,7 @@ def _read_mart(content: Mapping[str, Any]) -> Mart:
             for column, rule in api.get("hide", {}).items()
         ),
         example=api.get("example", {}),
+        totals={
+            column: _read_total(text) for column, text in (content.get("totals") or {}).items()
+        },
     )

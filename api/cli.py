@@ -23,14 +23,17 @@ from api.tokens import (
     TokenRefusedError,
     TokensError,
 )
+from warehouse.history import BuildHistory, BuildRun
 from warehouse.published import GoneError, PublishedError, PublishedFolder
 
 FAILED, CANNOT_RUN = 1, 2
+SHOWN_RUNS = 20
 DEFAULT_NAME = "local"
 
 tokens = AppGroup("tokens", help="Make, list and revoke the tokens that the API asks for.")
 publications = AppGroup(
-    "publications", help="List the published snapshots, go back to one, remove old ones."
+    "publications",
+    help="List the published snapshots and the builds, go back to a snapshot, remove old ones.",
 )
 
 
@@ -229,6 +232,50 @@ def prune(keep: int) -> None:
     click.echo(f"{len(pruned.removed)} removed ({_size(pruned.size)}), {left} left.")
 
 
+@publications.command("history")
+def list_builds() -> None:
+    """List the last builds, newest first, also those that published nothing, and why."""
+    history: BuildHistory = current_app.extensions["build_history"]
+    with _errors():
+        runs = history.runs(SHOWN_RUNS)
+    if not runs:
+        click.echo("No build has run yet. Run: make build", err=True)
+        return
+    _print_table(
+        ("started", "command", "outcome", "seconds", "rows", "rejected", "tests", "version or why"),
+        [
+            (
+                _minutes(run.started_at),
+                _one_line(run.command, 40),
+                run.outcome,
+                _number(run.seconds),
+                _number(run.rows),
+                _number(run.rows_rejected),
+                _tests(run),
+                run.version or _one_line(run.reason or "", 100),
+            )
+            for run in runs
+        ],
+    )
+
+
+def _tests(run: BuildRun) -> str:
+    counts = (
+        (run.tests_passed, "passed"),
+        (run.tests_warned, "warned"),
+        (run.tests_failed, "failed"),
+    )
+    return ", ".join(f"{count} {became}" for count, became in counts if count)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _one_line(text: str, characters: int) -> str:
+    return shorten(" ".join(text.split()), characters)
+
+
 def _about(folder: PublishedFolder, version: str) -> tuple[str, str, str, str, str]:
     """Time, age, rows, size and tests of a snapshot; what is wrong with it when it is damaged."""
     try:
@@ -308,7 +355,7 @@ def _errors() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {shorten(' '.join(message.split()), 500)}", err=True)
+    click.echo(f"Error: {_one_line(message, 500)}", err=True)
     raise SystemExit(code)
 
 

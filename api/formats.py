@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -66,6 +66,20 @@ def negotiate(path: str, accept: str) -> tuple[str, Format]:
     return path, found
 
 
+def only_json(shape: Format, what: str) -> None:
+    """Refuse a format for an answer that is no rows.
+
+    Args:
+        shape: the format that is asked for.
+        what: the subject of the sentence, such as "The list of marts".
+
+    Raises:
+        Problem: it is not JSON (406).
+    """
+    if shape is not JSON:
+        raise Problem(406, "not-acceptable", f"{what} is JSON.", available=[JSON.media_type])
+
+
 @lru_cache(maxsize=256)
 def _accepted(accept: str) -> Format | None:
     # Parameters such as charset choose nothing here.
@@ -108,7 +122,10 @@ def select_list(columns: Sequence[Column], shape: Format) -> str:
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON text: decimals with their exact digits, dates in ISO 8601, no NaN."""
+    """A value as JSON text: decimals with their exact digits, times in ISO 8601, no NaN.
+
+    Times are those of columns: UTC, without a time zone.
+    """
     if isinstance(value, Mapping):
         members = (f"{json.dumps(str(name))}:{json_text(item)}" for name, item in value.items())
         return "{" + ",".join(members) + "}"
@@ -117,8 +134,12 @@ def json_text(value: Any) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, date):
-        return f'"{value.isoformat()}"'
+        return f'"{_date_text(value)}"'
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _date_text(value: date) -> str:
+    return value.isoformat() + ("Z" if isinstance(value, datetime) else "")
 
 
 def meta(catalog: Catalog, following: str | None = None) -> dict[str, str | None]:
@@ -184,6 +205,7 @@ def records_as_bytes(
         "VARCHAR": pyarrow.string(),
         "BIGINT": pyarrow.int64(),
         "DATE": pyarrow.date32(),
+        "TIMESTAMP": pyarrow.timestamp("us"),
         "DECIMAL(18,2)": pyarrow.decimal128(18, 2),
     }
     schema = pyarrow.schema([(column.name, types[column.type]) for column in columns])
@@ -194,4 +216,6 @@ def records_as_bytes(
 def _csv_text(value: Any) -> str | None:
     if value is None:
         return None
+    if isinstance(value, date):
+        return _date_text(value)
     return format(value, "f") if isinstance(value, Decimal) else str(value)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from api import formats
-from api.catalog import MAX_LIMIT, Catalog, Column, Mart
+from api import formats, quality
+from api.catalog import DEFAULT_LIMIT, MAX_LIMIT, Catalog, Column, Mart
+from api.computed import Computed
 from api.formats import FORMATS
 from api.query import OPERATORS, base_type, is_filterable
-from api.routes.kpis import COMPUTED, METRICS, Computed
+from api.routes.quality import HISTORY_COLUMNS, HISTORY_EXAMPLE, SCOPE
+from api.routes.table import COMPUTED
 
 Node = dict[str, Any]
 
@@ -39,7 +41,8 @@ one.
   `/api/v1/daily_sales.csv`.
 - **Pages**: `limit` rows; `meta.next` (in other formats the header `X-Next-Cursor`) is the `cursor`
   of the next page, and stays on the same version.
-- **Caching**: every answer has an ETag; `If-None-Match` gets 304 until the next publication.
+- **Caching**: an answer has an ETag, and `If-None-Match` gets 304 until the next publication;
+  `/quality` and `/build_history`, which change in between, have none.
 - **Numbers** are decimals with their exact digits; a null is a number that has no value, such as a
   ratio without a base. Times are UTC.
 - **Errors** are `application/problem+json` ([kinds](/docs/problems)).
@@ -65,11 +68,12 @@ def describe(catalog: Catalog | None) -> Node:
     for endpoint in COMPUTED.values():
         if endpoint.mart in marts:
             path = f"/api/v1/{endpoint.resource}"
-            paths[path] = {"get": _computed(endpoint, marts[endpoint.mart])}
+            paths[path] = {"get": _computed(endpoint, marts)}
     for mart in marts.values():
         schemas[mart.name] = _row(mart.columns)
         if mart.route:
             paths[f"/api/v1/{mart.route}"] = {"get": _route(mart)}
+    paths["/api/v1/build_history"] = {"get": _build_history()}
     paths["/api/v1/marts"] = {"get": _list_of_marts()}
     for mart in marts.values():
         paths[f"/api/v1/marts/{mart.name}"] = {"get": _generic(mart)}
@@ -94,7 +98,8 @@ def describe(catalog: Catalog | None) -> Node:
 # ---------------------------------------------------------------------------- endpoints
 
 
-def _computed(endpoint: Computed, mart: Mart) -> Node:
+def _computed(endpoint: Computed, marts: Mapping[str, Mart]) -> Node:
+    mart = marts[endpoint.mart]
     parameters = [
         _parameter(
             parameter.name,
@@ -103,16 +108,43 @@ def _computed(endpoint: Computed, mart: Mart) -> Node:
         )
         for parameter in endpoint.parameters
     ]
-    row = _row({column.name: column for column in endpoint.columns}, all_there=True)
-    schema = _metrics_schema() if endpoint is METRICS else _rows(row)
+    schema = _SCHEMAS.get(endpoint.resource)
     return _operation(
         name=endpoint.resource,
         tag=mart.scope,
         summary=endpoint.summary,
         description=f"{_behind(mart)}\n\n{endpoint.formula}",
         parameters=[*parameters, _version()],
-        schema=schema,
+        schema=_rows(_row(_by_name(endpoint.columns), all_there=True))
+        if schema is None
+        else schema(marts),
         example={**endpoint.example, "meta": _EXAMPLE_META},
+        media_types=tuple(shape.media_type for shape in endpoint.formats),
+        is_lasting=endpoint.is_lasting,
+    )
+
+
+def _by_name(columns: tuple[Column, ...]) -> dict[str, Column]:
+    return {column.name: column for column in columns}
+
+
+def _build_history() -> Node:
+    meta = _object({"next": {"type": "null", "description": "The answer is one page."}})
+    rows = _rows(_row(_by_name(HISTORY_COLUMNS), all_there=True))
+    rows["properties"]["meta"] = meta
+    return _operation(
+        name="build_history",
+        tag="quality",
+        summary="The builds so far, newest first, also those that published nothing.",
+        description=(
+            f"Scope `{SCOPE}`. Asked of no snapshot: it is answered before the first one too, and "
+            "a build that failed is in it at once. A build without an end is `unfinished`: still "
+            "running, or killed. It has no ETag, and nobody keeps it."
+        ),
+        parameters=[_limit(DEFAULT_LIMIT)],
+        schema=rows,
+        example=HISTORY_EXAMPLE,
+        is_lasting=False,
     )
 
 
@@ -217,7 +249,6 @@ def _list_of_marts() -> Node:
 
 def _without_token() -> dict[str, Node]:
     status = {"type": "string"}
-    warning = _object({"test": {"type": "string"}, "failures": {"type": ["integer", "null"]}})
     ready = _object(
         {
             "status": {"type": "string", "enum": ["ready", "degraded"]},
@@ -226,23 +257,10 @@ def _without_token() -> dict[str, Node]:
             "age_seconds": {"type": "integer"},
             "marts": {"type": "integer"},
             "rows": {"type": "integer"},
-            "tests": _object(
-                {
-                    "data_tests": _object(
-                        {"passed": {"type": "integer"}, "warned": {"type": "integer"}}
-                    ),
-                    "unit_tests": _object({"passed": {"type": "integer"}}),
-                    "warnings": {"type": "array", "items": warning},
-                }
+            "tests": _tests(),
+            "failure": _or_null(
+                _object({"version": {"type": ["string", "null"]}, "detail": {"type": "string"}})
             ),
-            "failure": {
-                "anyOf": [
-                    {"type": "null"},
-                    _object(
-                        {"version": {"type": ["string", "null"]}, "detail": {"type": "string"}}
-                    ),
-                ]
-            },
         }
     )
     return {
@@ -291,11 +309,13 @@ def _operation(
     schema: Node,
     example: Mapping[str, Any] | None,
     media_types: tuple[str, ...] = _MEDIA_TYPES,
+    is_lasting: bool = True,
 ) -> Node:
     content: Node = {media_type: {} for media_type in media_types}
     content["application/json"] = {"schema": schema}
     if example is not None:
         content["application/json"]["example"] = dict(example)
+    kept: Node = {"304": {"description": "The client has this answer already."}}
     return {
         "operationId": name,
         "tags": [tag],
@@ -303,8 +323,12 @@ def _operation(
         "description": description,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "The answer.", "headers": _headers(), "content": content},
-            "304": {"description": "The client has this answer already."},
+            "200": {
+                "description": "The answer.",
+                "headers": _headers() if is_lasting else {},
+                "content": content,
+            },
+            **(kept if is_lasting else {}),
             **{status: _problem_response(text) for status, text in _PROBLEMS.items()},
         },
     }
@@ -352,15 +376,14 @@ def _parameter(name: str, schema: Node, description: str) -> Node:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
+def _limit(default: int) -> Node:
+    schema = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": default}
+    return _parameter("limit", schema, "Rows of a page.")
+
+
 def _paging(mart: Mart) -> list[Node]:
-    limit = {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MAX_LIMIT,
-        "default": mart.default_limit,
-    }
     return [
-        _parameter("limit", limit, "Rows of a page."),
+        _limit(mart.default_limit),
         _parameter("cursor", {"type": "string"}, "`meta.next` of the page before."),
     ]
 
@@ -447,7 +470,7 @@ def _meta() -> Node:
     )
 
 
-def _metrics_schema() -> Node:
+def _metrics_schema(marts: Mapping[str, Mart]) -> Node:  # noqa: ARG001 - as all of _SCHEMAS
     optional = {"type": ["number", "null"]}
     day = {"type": ["string", "null"], "format": "date"}
     period = _object(
@@ -468,6 +491,87 @@ def _metrics_schema() -> Node:
             "meta": {"$ref": "#/components/schemas/Meta"},
         }
     )
+
+
+def _tests() -> Node:
+    count = {"type": "integer"}
+    warning = _object({"test": {"type": "string"}, "failures": {"type": ["integer", "null"]}})
+    return _object(
+        {
+            "data_tests": _object({"passed": count, "warned": count}),
+            "unit_tests": _object({"passed": count}),
+            "warnings": {"type": "array", "items": warning},
+        }
+    )
+
+
+def _quality_schema(marts: Mapping[str, Mart]) -> Node:
+    text, count = {"type": "string"}, {"type": "integer"}
+    number, rows = {"type": ["number", "null"]}, {"type": ["integer", "null"]}
+    threshold = _or_null(
+        _object({"count": count, "period": {"type": "string", "enum": ["minute", "hour", "day"]}})
+    )
+    statuses = [
+        *(quality.FRESH, quality.LATE, quality.STALE, quality.UNKNOWN, quality.UNCHECKED),
+    ]
+    freshness = _object(
+        {
+            "status": {"type": "string", "enum": statuses},
+            "age_hours": number,
+            "warn_after": threshold,
+            "error_after": threshold,
+        }
+    )
+    feed = _row(marts[quality.FEED_HEALTH].columns, all_there=True)
+    feed["properties"] |= {"rejected_pct": number, "freshness": freshness}
+    feed["required"] += ["rejected_pct", "freshness"]
+    counts = ("evaluated", "passed", "failed", "not_evaluated", "sampled")
+    results = marts.get(quality.EXPECTATION_RESULTS)
+    failing = _row(results.columns, all_there=True) if results else {"type": "object"}
+    expectations = _object(
+        {**dict.fromkeys(counts, count), "failing": {"type": "array", "items": failing}}
+    )
+    total = _object(
+        {"column": text, "total": number, "previous_total": number, "change_pct": number}
+    )
+    mart = _object(
+        {
+            "mart": text,
+            "rows": rows,
+            "previous_rows": rows,
+            "rows_change_pct": number,
+            "totals": {"type": ["array", "null"], "items": total},
+        }
+    )
+    drift = _object(
+        {
+            "previous_version": {"type": ["string", "null"]},
+            "previous_published_at": {"type": ["string", "null"], "format": "date-time"},
+            "detail": {"type": ["string", "null"]},
+            "marts": {"type": "array", "items": mart},
+        }
+    )
+    return _object(
+        {
+            "status": {"type": "string", "enum": [quality.OK, quality.WARNING, quality.STALE]},
+            "tests": _tests(),
+            "feeds": {"type": "array", "items": feed},
+            "expectations": _or_null(expectations),
+            "drift": drift,
+            "meta": {"$ref": "#/components/schemas/Meta"},
+        }
+    )
+
+
+def _or_null(schema: Node) -> Node:
+    return {"anyOf": [{"type": "null"}, schema]}
+
+
+# Of the computed endpoints whose answer is more than rows.
+_SCHEMAS: dict[str, Callable[[Mapping[str, Mart]], Node]] = {
+    "metrics": _metrics_schema,
+    "quality": _quality_schema,
+}
 
 
 def _problem() -> Node:

@@ -11,9 +11,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 
 import duckdb
@@ -48,18 +49,13 @@ class Snapshot:
         """Lease its files, compare them with their catalog, and load them."""
         self._lease: Lease = folder.lease(version)
         try:
-            self.catalog: Catalog = read_catalog(folder.verify(version))
+            self.catalog = _read(folder.verify(version))
             self.in_memory = self.catalog.bytes <= settings.in_memory_bytes
             try:
                 self._connection = self._open(folder, settings)
             except duckdb.OutOfMemoryException:
                 self.in_memory = False
                 self._connection = self._open(folder, settings)
-        except (KeyError, TypeError, ValueError) as error:
-            self._lease.release()
-            raise PublishedError(
-                f"the catalog of {version} is none that this version of the API can read: {error!r}"
-            ) from error
         except BaseException:
             self._lease.release()
             raise
@@ -136,6 +132,21 @@ class Snapshot:
     def _close(self) -> None:
         self._connection.close()
         self._lease.release()
+
+
+def _read(content: Mapping[str, Any]) -> Catalog:
+    """Read a catalog.
+
+    Raises:
+        PublishedError: it is not what a publication writes.
+    """
+    try:
+        return read_catalog(content)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise PublishedError(
+            f"the catalog of {content['version']} is none that this version of the API can read: "
+            f"{error!r}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -376,6 +387,27 @@ class SnapshotStore:
         for old in retired:
             old.retire()
         return snapshot
+
+    def before(self, version: str) -> Catalog:
+        """The catalog of what readers saw before a version: of the newest other one in the log.
+
+        Args:
+            version: of a snapshot.
+
+        Raises:
+            GoneError: there was none, or it was removed.
+            PublishedError: the log or that catalog is not what was written.
+            OSError: one of them cannot be read.
+        """
+        versions = [entry.version for entry in self._folder.entries()]
+        older = dropwhile(lambda known: known != version, reversed(versions))
+        previous = next((known for known in older if known != version), None)
+        if previous is None:
+            raise GoneError(f"nothing was published before {version}")
+        try:
+            return _read(self._folder.catalog(previous))
+        except GoneError as error:
+            raise GoneError(f"{previous}, which was published before it, was removed") from error
 
     def status(self) -> Status:
         """What is served now, and what could not be."""

@@ -1,1 +1,1 @@
-"""The blueprints: what is asked with a token (data) and what is not (pages)."""
+"""The blueprints: what is asked with a token (data, quality) and what is not (pages)."""

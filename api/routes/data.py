@@ -1,7 +1,7 @@
 """/api/v1: everything that is read with a token.
 
 Which resources there are is written in the catalog of the snapshot that is asked: every mart under
-`marts/`, and the routes that marts declare. Only those of `kpis.py` are code.
+`marts/`, and the routes that marts declare. Only those of `table.py` are code.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from api import formats
 from api.answers import AnswerCache, Key, Question, page_question, respond, send
 from api.auth import current_token, require
 from api.catalog import Mart
-from api.formats import JSON, Format, negotiate
+from api.formats import Format, negotiate, only_json
 from api.problems import Problem
 from api.query import Parameters, bad_parameter, generic_query, read_version, route_query
-from api.routes.kpis import COMPUTED
+from api.routes.table import COMPUTED
 from api.snapshots import Snapshot, SnapshotStore
 from api.tokens import Token
 
@@ -95,10 +95,7 @@ def _list_of_marts(
 ) -> Question:
     """The marts that this token may read."""
     parameters.nothing_else(["version"])
-    if shape is not JSON:
-        raise Problem(
-            406, "not-acceptable", "The list of marts is JSON.", available=["application/json"]
-        )
+    only_json(shape, "The list of marts")
     scopes = tuple(sorted(token.scopes))
 
     def make() -> tuple[bytes, Mapping[str, str]]:

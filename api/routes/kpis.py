@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
 from api import formats
 from api.answers import Key, Question, page_headers
 from api.catalog import Column
+from api.computed import Computed, Parameter, change_pct, rounded
 from api.formats import JSON, Format
 from api.problems import Problem
 from api.query import Condition, Parameters, bad_parameter, quoted, read_date, read_text
@@ -23,44 +24,6 @@ COMPARISONS = {"last30_prev30": 30}
 TOP_CATEGORIES = 3
 
 _MONEY, _COUNT, _TEXT, _DATE = "DECIMAL(18,2)", "BIGINT", "VARCHAR", "DATE"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter, for the documentation."""
-
-    name: str
-    type: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Computed:
-    """An endpoint that is computed from a mart.
-
-    Attributes:
-        resource: its path below /api/v1.
-        mart: the mart behind it, whose scope it needs.
-        summary: one line.
-        formula: how its numbers are made.
-        parameters: those it knows, `version` apart.
-        columns: of its rows; for `metrics` those of the tabular formats.
-        example: an answer from the sample data, without `meta`.
-        question: understands a request.
-    """
-
-    resource: str
-    mart: str
-    summary: str
-    formula: str
-    parameters: tuple[Parameter, ...]
-    columns: tuple[Column, ...]
-    example: Mapping[str, Any]
-    question: Callable[[SnapshotStore, Snapshot, Parameters, Format], Question]
-
-    def known(self) -> list[str]:
-        """The names of its parameters."""
-        return [parameter.name for parameter in self.parameters] + ["version"]
 
 
 def _column(name: str, kind: str, description: str, formula: str | None = None) -> Column:
@@ -102,22 +65,6 @@ class Period:
             "CAC": rounded(self.cac),
             "ROAS": rounded(self.roas),
         }
-
-
-def rounded(number: Fraction | None) -> Decimal | None:
-    """Two decimals, half away from zero; None stays None."""
-    if number is None:
-        return None
-    with localcontext(prec=60):
-        quotient = Decimal(number.numerator) / Decimal(number.denominator)
-        return quotient.quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def change_pct(new: Fraction | None, old: Fraction | None) -> Decimal | None:
-    """100 x (new - old) / old, from numbers that are not rounded; None without a base."""
-    if new is None or not old:
-        return None
-    return rounded(100 * (new - old) / old)
 
 
 def _metrics(
@@ -331,5 +278,3 @@ FEEDBACK = Computed(
     },
     question=_feedback,
 )
-
-COMPUTED = {endpoint.resource: endpoint for endpoint in (METRICS, FEEDBACK)}

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app, g, render_template, request,
 
 from api import formats, openapi
 from api.problems import KINDS
+from api.quality import read_quality
 from api.snapshots import SnapshotStore
 
 blueprint = Blueprint("pages", __name__)
@@ -67,10 +68,19 @@ def openapi_document() -> Response:
 @blueprint.get("/")
 def index() -> str:
     """A page for people: what this is, what it serves, where to go."""
-    status = _store().status()
-    catalog = status.catalog
-    age = shown_age(_age(catalog.published_at)) if catalog else None
-    return render_template("index.html", status=status, catalog=catalog, age=age)
+    store = _store()
+    status = store.status()
+    if status.catalog is None:
+        return render_template("index.html", status=status, catalog=None)
+    with store.reading() as snapshot:
+        return render_template(
+            "index.html",
+            status=status,
+            catalog=snapshot.catalog,
+            age=shown_age(_age(snapshot.catalog.published_at)),
+            quality=read_quality(store, snapshot, datetime.now(UTC)),
+            shown_age=shown_age,
+        )
 
 
 @blueprint.get("/docs")

@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -104,6 +106,22 @@ class Api:
     def walk(self, path: str, query: Query | None = None, **how: Any) -> list[Row]:
         """The rows of all pages."""
         return [row for page in self.pages(path, query, **how) for row in page["data"]]
+
+
+@contextmanager
+def serving(folder: PublishedFolder, **variables: str) -> Iterator[Api]:
+    """A server that looks at the log of the folder twenty times a second."""
+    variables = {"API_POLL_SECONDS": "0.05"} | NO_LIMITS | variables
+    with Server(folder.path.parent, **variables) as server:
+        yield Api(server)
+
+
+def wait_until(is_so: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for something that comes to be in another process or thread."""
+    give_up_at = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < give_up_at, "it never came to be"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

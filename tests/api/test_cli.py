@@ -14,6 +14,7 @@ from api.cli import age, read_expiry
 from api.tokens import TokenFile, digest_of
 from tests.api.server import flask, make_token
 from tests.support import Outcome
+from warehouse.history import BuildHistory, EndOfRun
 from warehouse.published import PublishedFolder, format_time
 
 
@@ -162,6 +163,7 @@ def test_redis_without_its_client_is_told(tmp_path: Path) -> None:
     [
         *("tokens", "tokens create", "tokens list", "tokens revoke"),
         *("publications", "publications list", "publications rollback", "publications prune"),
+        "publications history",
         "serve",
     ],
 )
@@ -259,6 +261,45 @@ def test_a_damaged_snapshot_is_listed_as_damaged(tmp_path: Path) -> None:
     outcome = flask(tmp_path, "publications", "list")
     assert outcome.exit_code == 0
     assert "damaged" in outcome.out
+
+
+def test_without_a_build_the_history_says_what_to_do(tmp_path: Path) -> None:
+    outcome = flask(tmp_path, "publications", "history")
+    assert (outcome.exit_code, outcome.out) == (0, "")
+    assert "make build" in outcome.err
+
+
+def test_the_history_lists_the_last_builds_newest_first_and_why_one_published_nothing(
+    tmp_path: Path,
+) -> None:
+    history = BuildHistory(tmp_path / "published")
+    noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    version = "20261121T120000Z-1a2b3c4d"
+    for number in range(20):
+        history.start(str(number), "dbt build", noon + timedelta(minutes=number))
+    history.end("18", EndOfRun("published", version, None, 24.4, 70_937, 274, 1, 0, 165), noon)
+    why = "the test\n" + "x" * 200
+    history.end("17", EndOfRun("not published", None, why, 3.6, None, 9, 0, 2, None), noon)
+    history.start("20", "dbt build --select a", noon + timedelta(minutes=20))
+    outcome = flask(tmp_path, "publications", "history")
+    assert outcome.exit_code == 0
+    heading, *lines = outcome.out.splitlines()
+    assert re.split(r"  +", heading) == [
+        *("started", "command", "outcome", "seconds", "rows", "rejected", "tests"),
+        "version or why",
+    ]
+    assert [line[:16] for line in lines] == [
+        f"2026-11-21 12:{minute:02}" for minute in range(20, 0, -1)
+    ]
+    cells = [re.split(r"  +", line) for line in lines[:4]]
+    assert cells[0][1:] == [
+        *("dbt build --select a", "unfinished", "still running, or killed before its end"),
+    ]
+    assert cells[2][1:] == [
+        *("dbt build", "published", "24", "70,937", "165", "274 passed, 1 warned", version),
+    ]
+    said = f"the test {'x' * 91}..."
+    assert cells[3][1:] == ["dbt build", "not published", "4", "9 passed, 2 failed", said]
 
 
 def test_spans_of_time_are_told_in_their_largest_unit() -> None:

@@ -306,7 +306,10 @@ def test_a_kept_answer_is_the_same_as_a_new_one(api: Api) -> None:
     assert [line["cache"] for line in log[-2:]] == ["miss", "hit"]
 
 
-@pytest.mark.parametrize(("path", "query"), [*ASKED, ("/health", {}), ("/ready", {}), ("/", {})])
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [*ASKED, ("/health", {}), ("/ready", {}), ("/", {}), ("build_history", {})],
+)
 def test_head_is_get_without_a_body(path: str, query: Row, api: Api) -> None:
     got, head = api.get(path, query), api.get(path, query, method="HEAD")
     assert (head.status, head.body) == (200, b"")

@@ -95,7 +95,7 @@ UNDECODABLE = ("%ff", "%c0%af", "%ed%a0%80", "%f8%88%80%80%80", "%", "%zz", "%u0
 PLACES = (
     *("marts/daily_sales", "marts/rejected_rows", "marts/hires_by_quarter", "marts/feed_health"),
     *("daily_sales", "product_metrics", "top_customers", "metrics/hired-employees"),
-    *("metrics", "feedback", "marts", "order_kpis"),
+    *("metrics", "feedback", "marts", "order_kpis", "quality", "build_history"),
 )
 
 
@@ -109,6 +109,8 @@ def parameters(path: str) -> list[str]:
         return ["start", "end", "compare", "platform", "account", "device", "version"]
     if path == "feedback":
         return ["category", "start_date", "end_date", "version"]
+    if path == "build_history":
+        return ["limit"]
     for declaration in declared().values():
         if declaration.api.get("route") == path:
             hide = declaration.api.get("hide", {}).values()
@@ -283,7 +285,7 @@ def test_a_version_is_no_path(api: Api, built: Project) -> None:
         *(f"../published/{newest.version}", newest.version + " ", newest.version.upper() + "x"),
         *(f"{newest.version[:-1]}?", f"{newest.version}\n"),
     ):
-        for path in ("daily_sales", "marts", "metrics", "feedback", "marts/order_kpis.csv"):
+        for path in ("daily_sales", "marts", "metrics", "quality", "marts/order_kpis.csv"):
             answer = api.get(path, {"version": text})
             problem = as_problem(answer, 404, "unknown-version")
             assert str(built.folder) not in json.dumps(problem)

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,15 @@ from api.problems import Problem
 from api.settings import ROOT, Settings
 from api.snapshots import OLD_SNAPSHOTS_OPEN, Snapshot, SnapshotStore
 from api.tokens import TokenFile
-from tests.api.server import Server
 from tests.api.support import (
-    NO_LIMITS,
     Api,
     as_problem,
     cut_short,
     damage,
     parsed,
     publish_again,
+    serving,
+    wait_until,
 )
 from warehouse.published import CATALOG, LOG, PublishedFolder
 
@@ -76,13 +76,6 @@ def open_files(folder: PublishedFolder) -> list[str]:
         if target.startswith(str(folder.path)):
             found.append(target)
     return found
-
-
-def wait_until(is_so: Callable[[], object], seconds: float = 10) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < give_up_at, "it never came to be"
-        time.sleep(0.02)
 
 
 # --- The store ------------------------------------------------------------------------------------
@@ -327,14 +320,6 @@ def test_a_snapshot_too_large_for_the_memory_is_read_from_its_files(
 
 
 # --- A server -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def serving(folder: PublishedFolder, **variables: str) -> Iterator[Api]:
-    """A server that looks at the log of the folder twenty times a second."""
-    variables = {"API_POLL_SECONDS": "0.05"} | NO_LIMITS | variables
-    with Server(folder.path.parent, **variables) as server:
-        yield Api(server)
 
 
 def ready(api: Api) -> Any:
