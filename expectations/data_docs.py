@@ -89,6 +89,7 @@ def write_data_docs(
     Raises:
         FolderError: the folder holds files that are not of an older site.
         OSError: the folder cannot be written.
+        ValueError: a suite has results of expectations that its definition lacks.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
@@ -97,7 +98,6 @@ def write_data_docs(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = shown
     suites = [_describe(outcome) for outcome in outcomes]
     pages = _file_names([outcome.suite for outcome in outcomes])
     for suite, page in zip(suites, pages, strict=True):
@@ -143,6 +143,8 @@ def _describe(outcome: SuiteOutcome) -> dict[str, Any]:
         of_this = answers.get(_key(expectation.configuration))
         answer = of_this.pop(0) if of_this else None
         rows.append(_describe_expectation(expectation.configuration, answer, outcome))
+    if any(answers.values()):
+        raise ValueError(f"{outcome.suite} has results of expectations that it does not define")
     rows.sort(key=lambda row: _WORST_FIRST.index(row["outcome"]))
     counts = Counter(row["outcome"] for row in rows)
     return {
@@ -255,7 +257,7 @@ def _counted(otherwise: int, rows: int, without_value: int) -> str:
     if otherwise:
         words = f"{otherwise:,} of {rows:,} rows are otherwise"
     else:
-        words = f"all {rows:,} rows" if rows > 1 else "the only row"
+        words = "the only row" if rows == 1 else f"all {rows:,} rows"
     return f"{words}, {without_value:,} without a value" if without_value else words
 
 
@@ -284,7 +286,7 @@ def _sentence(configuration: ExpectationConfiguration) -> Markup:
         return Markup("{}: <code>{}</code>").format(words, shown(_asked(configuration)))
     parts = said[0].string_template
     values = {
-        name: value if name == "mostly_pct" else Markup("<code>{}</code>").format(shown(value))
+        name: Markup("<code>{}</code>").format(shown(value))
         for name, value in parts["params"].items()
     }
     return Markup(Template(str(escape(parts["template"]))).safe_substitute(values))  # noqa: S704
@@ -323,9 +325,11 @@ def _by_area(suites: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str,
         return _WORST_FIRST.index(suite["outcome"])
 
     areas: dict[str, list[dict[str, Any]]] = {}
-    for suite in sorted(suites, key=place):
+    for suite in suites:
         areas.setdefault(suite["area"], []).append(suite)
-    return sorted(areas.items(), key=lambda item: min(place(item[1][0]), 2))
+    found = [(area, sorted(of_area, key=place)) for area, of_area in areas.items()]
+    nothing_wrong = _WORST_FIRST.index(NOT_EVALUATED)
+    return sorted(found, key=lambda item: min(place(item[1][0]), nothing_wrong))
 
 
 def _total(suites: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -258,6 +258,10 @@ def evaluate(
             configuration = answer.expectation_config
             assert configuration is not None  # noqa: S101 - it was just asked
             answers[configuration.meta["position"]] = answer
+            column = configuration.kwargs.get("column")
+            if len(frame) == 1 and column in frame.columns and suite.show_values:
+                # A summary: its value says more than that one row is as expected.
+                answer.result.setdefault("observed_value", frame[column].iloc[0])
     rows_checked = len(frame) if suite.query is None else found.rows
     rows = [
         {
@@ -271,7 +275,7 @@ def evaluate(
             "success": None if position in skipped else bool(answers[position].success),
             "observed": f"not evaluated: {skipped[position]}"
             if position in skipped
-            else _observed(answers[position], frame, show_values=suite.show_values),
+            else _observed(answers[position], show_values=suite.show_values),
             "rows_checked": rows_checked,
             "is_sampled": found.is_sampled,
         }
@@ -342,7 +346,7 @@ def _expected(expectation: Expectation) -> str:
     )
 
 
-def _observed(answer: Any, frame: pd.DataFrame, *, show_values: bool) -> str:
+def _observed(answer: Any, *, show_values: bool) -> str:
     """What was found: a value, or how many rows are otherwise, with the first of their values."""
     faults = _exceptions(answer.exception_info)
     if faults:
@@ -350,9 +354,6 @@ def _observed(answer: Any, frame: pd.DataFrame, *, show_values: bool) -> str:
     found = answer.result
     if "observed_value" in found:
         return shown(found["observed_value"])
-    column = answer.expectation_config.kwargs.get("column")
-    if len(frame) == 1 and column is not None and show_values:
-        return shown(frame[column].iloc[0])
     count = found.get("unexpected_count", 0)
     total = found.get("element_count", 0)
     if not count:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from expectations.suites import WARNING, Suite, between, filled, trimmed
 from tests.static_pages import faults, read_page
 from warehouse.docs_site import FILES, FolderError
 
-MADE_AT = datetime(2026, 11, 21, 13, 5, 59, tzinfo=UTC)
+MADE_AT = datetime(2026, 11, 21, 15, 5, 59, tzinfo=timezone(timedelta(hours=2)))
 RUN_ID = "36043d45-e4e1-4591-9416-94c5709e3a8e"
 
 pytestmark = pytest.mark.filterwarnings("ignore:This pattern is interpreted")  # by pandas
@@ -106,17 +106,23 @@ def test_the_first_page_counts_what_became_of_each_expectation(batches: Any, sit
             [between("units", 0, 2), between("units", 0, 1, severity=WARNING), *filled("units")],
             UNITS,
         ),
-        outcome_of(batches, "order_lines", [*filled("units")], UNITS, rows=4000),
+        outcome_of(
+            batches,
+            "order_lines",
+            [*filled("units"), between("none", 0, 1)],
+            {**UNITS, "none": [None] * 3},
+            rows=4000,
+        ),
         outcome_of(batches, "jobs", [between("units", 0, 2), *filled("units")], {"units": []}),
     )
     text = text_of(site)
     assert "1 critical expectation does not hold" in text
     assert "2026-11-21 13:05:59 UTC" in text
     assert RUN_ID in text
-    assert "Expectations 1 failed, 1 warning, 2 not evaluated, 2 passed Sampled" in text
+    assert "Expectations 1 failed, 1 warning, 3 not evaluated, 2 passed Sampled" in text
     assert "Sampled 1 saw a sample of the rows" in text
     assert "shop.daily_sales failed 1 failed, 1 warning, 1 passed daily_sales 3 3" in text
-    assert "shop.order_lines passed 1 passed order_lines 4,000 sample 3" in text
+    assert "shop.order_lines passed 1 not evaluated, 1 passed order_lines 4,000 sample 3" in text
     assert "shop.jobs not evaluated 2 not evaluated jobs 0 0" in text
     assert "3 of the rows were checked" in text_of(site, "shop.order_lines.html")
 
@@ -145,12 +151,13 @@ def test_what_failed_comes_first_and_is_marked(batches: Any, site: Path) -> None
     write(
         site,
         outcome_of(batches, "a", [good], UNITS, area="hiring"),
+        outcome_of(batches, "e", [good], {"units": []}, area="marketing"),
         outcome_of(batches, "b", [good], UNITS),
         outcome_of(batches, "c", [good, odd, bad], UNITS),
         outcome_of(batches, "d", [odd], UNITS, area="quality"),
     )
     index = (site / "index.html").read_text()
-    order = ["<h2>Shop", "shop.c.html", "shop.b.html", "<h2>Quality", "<h2>Hiring"]
+    order = ["<h2>Shop", "shop.c.html", "shop.b.html", "<h2>Quality", "<h2>Hiring", "<h2>Marketing"]
     places = [index.index(part) for part in order]
     assert places == sorted(places)
     assert index.count('<tr class="failed">') == 1
@@ -308,8 +315,27 @@ def test_equal_expectations_keep_their_own_results(batches: Any, site: Path) -> 
     assert "2 failed, 1 passed" in text_of(site)
 
 
+def test_no_result_is_left_out(batches: Any, site: Path) -> None:
+    one, other = (
+        outcome_of(batches, "daily_sales", [between("units", 0, high)], UNITS) for high in (1, 2)
+    )
+    with pytest.raises(ValueError, match=r"^shop\.daily_sales has results of expectations that"):
+        write(site, replace(one, result=other.result))
+
+
 def test_a_suite_becomes_a_file_of_its_own_whatever_its_name(batches: Any, site: Path) -> None:
-    names = ["../../evil", "index", "Drift", "drift", "a b", "a/b", "", ".files", "é" * 300]
+    names = [
+        "../../evil",
+        "index",
+        "Drift",
+        "drift",
+        "DRIFT",
+        "a b",
+        "a/b",
+        "",
+        ".files",
+        "é" * 300,
+    ]
     outcomes = [
         replace(outcome_of(batches, "x", [between("units", 0, 3)], UNITS), suite=name)
         for name in names
