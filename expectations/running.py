@@ -258,10 +258,8 @@ def evaluate(
             configuration = answer.expectation_config
             assert configuration is not None  # noqa: S101 - it was just asked
             answers[configuration.meta["position"]] = answer
-            column = configuration.kwargs.get("column")
-            if len(frame) == 1 and column in frame.columns and suite.show_values:
-                # A summary: its value says more than that one row is as expected.
-                answer.result.setdefault("observed_value", frame[column].iloc[0])
+    # Of a summary, its value says more than that one row is as expected.
+    only_row = frame.iloc[0].to_dict() if len(frame) == 1 else {}
     rows_checked = len(frame) if suite.query is None else found.rows
     rows = [
         {
@@ -275,7 +273,7 @@ def evaluate(
             "success": None if position in skipped else bool(answers[position].success),
             "observed": f"not evaluated: {skipped[position]}"
             if position in skipped
-            else _observed(answers[position], show_values=suite.show_values),
+            else _observed(answers[position], only_row, show_values=suite.show_values),
             "rows_checked": rows_checked,
             "is_sampled": found.is_sampled,
         }
@@ -293,6 +291,7 @@ def evaluate(
             name=suite.name, expectations=[one.copy() for one in suite.expectations]
         ),
         why_not=suite.why_not,
+        only_row=only_row,
     )
     return rows, outcome
 
@@ -346,7 +345,7 @@ def _expected(expectation: Expectation) -> str:
     )
 
 
-def _observed(answer: Any, *, show_values: bool) -> str:
+def _observed(answer: Any, only_row: Mapping[str, Any], *, show_values: bool) -> str:
     """What was found: a value, or how many rows are otherwise, with the first of their values."""
     faults = _exceptions(answer.exception_info)
     if faults:
@@ -354,6 +353,9 @@ def _observed(answer: Any, *, show_values: bool) -> str:
     found = answer.result
     if "observed_value" in found:
         return shown(found["observed_value"])
+    column = answer.expectation_config.kwargs.get("column")
+    if column in only_row and show_values:
+        return shown(only_row[column])
     count = found.get("unexpected_count", 0)
     total = found.get("element_count", 0)
     if not count:

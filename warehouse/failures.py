@@ -158,7 +158,7 @@ def _own_words(text: str) -> str:
             break
         kept.append(line)
     if any(line.startswith("Python model failed:") for line in kept):  # then a traceback of Python
-        kept = [line for line in kept if line][-1:]
+        kept = [re.sub(r"^([a-z_]+\.)+", "", [line for line in kept if line][-1])]
     return " ".join(" ".join(kept).split())
 
 

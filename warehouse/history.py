@@ -8,16 +8,14 @@ failed publishes none. Nothing here needs dbt: the API imports this module.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from warehouse.journal import append, read_lines
 from warehouse.published import format_time
 
 HISTORY = "build_history.jsonl"
@@ -142,8 +140,9 @@ class BuildHistory:
         Raises:
             OSError: the disk is full or broken; the file is as it was before.
         """
-        self._append(
-            {"event": "start", "run_id": run_id, "at": format_time(at), "command": command}
+        append(
+            self._path,
+            {"event": "start", "run_id": run_id, "at": format_time(at), "command": command},
         )
 
     def end(self, run_id: str, end: EndOfRun, at: datetime) -> None:
@@ -157,52 +156,13 @@ class BuildHistory:
         Raises:
             OSError: the disk is full or broken; the file is as it was before.
         """
-        self._append({"event": "end", "run_id": run_id, "at": format_time(at), **asdict(end)})
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        """Add a line and bring it to the disk; all of it or nothing."""
-        # A name of a file may hold bytes that are no UTF-8, which readers would refuse.
-        content = f"{json.dumps(entry, ensure_ascii=False)}\n".encode(errors="replace")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            before = _cut_torn_line(file)
-            try:
-                if os.write(file, content) != len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-                os.fsync(file)
-            except BaseException:
-                os.ftruncate(file, before)
-                raise
-        finally:
-            os.close(file)
-        if before == 0:  # the name of a new file is in its folder
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-
-def _cut_torn_line(file: int) -> int:
-    """Take away a last line without its end, left by a dead build; the size of what stays."""
-    size = os.fstat(file).st_size
-    if size == 0 or os.pread(file, 1, size - 1) == b"\n":
-        return size
-    whole = os.pread(file, size, 0).rfind(b"\n") + 1
-    os.ftruncate(file, whole)
-    return whole
+        append(self._path, {"event": "end", "run_id": run_id, "at": format_time(at), **asdict(end)})
 
 
 def _read_runs(path: Path) -> list[BuildRun]:
     """The builds of a file, newest first: its order decides, since a clock may go back."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
     runs: dict[str, BuildRun] = {}
-    for line in content.split(b"\n")[:-1]:
+    for line in read_lines(path):
         try:
             fields = json.loads(line)
             run_id, at = _text(fields["run_id"]), _time(fields["at"])

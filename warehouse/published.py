@@ -13,7 +13,6 @@ removes it. Nothing here needs dbt: the API imports this module.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -28,6 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from warehouse.journal import append, read_lines, sync
 
 FORMAT = 1  # of catalog.json
 LOG, LOCK, CATALOG = "log.jsonl", ".lock", "catalog.json"
@@ -158,13 +159,13 @@ class Draft:
             OSError: the disk is full or broken.
         """
         for file in sorted(self.path.rglob("*")):
-            _sync(file)
+            sync(file)
         content = (json.dumps(catalog, ensure_ascii=False, indent=1) + "\n").encode()
         new = self.path / f"{CATALOG}.new"
         _write_whole(new, content)
         new.replace(self.path / CATALOG)
-        _sync(self.path)
-        _sync(self._folder.path)
+        sync(self.path)
+        sync(self._folder.path)
         self._catalog_sha256 = hashlib.sha256(content).hexdigest()
 
     def publish(self) -> Entry:
@@ -217,11 +218,7 @@ class PublishedFolder:
             DamagedError: a line is no entry.
             OSError: the log cannot be read.
         """
-        try:
-            content = (self.path / LOG).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        lines = content.split(b"\n")[:-1]
+        lines = read_lines(self.path / LOG)
         return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
 
     def _parse(self, line: bytes, number: int) -> Entry:
@@ -410,7 +407,6 @@ class PublishedFolder:
                 return newest
             written = self._entry_of(version).catalog_sha256
             entry = Entry(version, datetime.now(UTC), "rollback", written)
-            self._cut_torn_line()
             self._append(entry)
             return entry
 
@@ -471,37 +467,13 @@ class PublishedFolder:
             is_left_over = version != path.name or version not in logged
             if is_version(version) and is_left_over:
                 shutil.rmtree(path)
-        self._cut_torn_line()
-
-    def _cut_torn_line(self) -> None:
-        """Take away a last line without its end, which would spoil the next entry."""
-        try:
-            content = (self.path / LOG).read_bytes()
-        except FileNotFoundError:
-            return
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path / LOG, whole)
 
     def _append(self, entry: Entry) -> None:
         """Add a line to the log and bring it to the disk; all of it or nothing."""
         line = {"version": entry.version, "at": format_time(entry.at), "action": entry.action}
         if entry.catalog_sha256:
             line["catalog_sha256"] = entry.catalog_sha256
-        content = (json.dumps(line) + "\n").encode()
-        log = os.open(self.path / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            before = os.fstat(log).st_size
-            try:
-                if os.write(log, content) != len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / LOG))
-                os.fsync(log)
-            except BaseException:
-                os.ftruncate(log, before)
-                raise
-        finally:
-            os.close(log)
-        _sync(self.path)
+        append(self.path / LOG, line)
 
     def _lock(self, wait: float) -> int:
         """Become the one writer; the lock is an open file, and ends with it or the process."""
@@ -551,15 +523,6 @@ def sha256_of(file: Path) -> str:
     """
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_whole(path: Path, content: bytes) -> None:

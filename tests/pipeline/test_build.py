@@ -114,13 +114,16 @@ def test_plain_dbt_builds_with_other_settings_of_the_numbers(project: Project) -
     outcome = project.dbt("build", "--vars", json.dumps(settings))
     assert outcome.exit_code == 0, outcome.lines[-30:]
     assert "ERROR=0" in outcome.out
-    assert "WARN=0" in outcome.out
+    assert "WARN=1" in outcome.out
     assert project.column("select distinct currency from marts.daily_sales") == ["EUR"]
     # The sample has rates from BRL daily, from EUR monthly: with two days, few lines convert.
     ((with_rate, without_rate),) = project.query(
         "select count(fx_rate), count(*) - count(fx_rate) from marts.order_lines"
     )
     assert 0 < with_rate < without_rate
+    (warning,) = [line for line in outcome.lines if "expectation not met: " in line]
+    assert "shop.order_lines: fx_rate: expect_column_values_to_not_be_null" in warning
+    assert warning.endswith(f"{without_rate:,} of {with_rate + without_rate:,} rows are otherwise")
     # 80.5 a conversion
     assert project.column(
         "select count(*) from marts.ads_performance_daily where revenue <> conversions * 80.5"
@@ -198,5 +201,5 @@ def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
     models = {key for key in manifest["nodes"] if key.startswith("model.")}
     assert models <= set(catalog["nodes"])
     assert len(manifest["sources"]) == len(FEEDS)
-    assert len(manifest["exposures"]) == 12
+    assert len(manifest["exposures"]) == 13
     assert (target / "index.html").stat().st_size > 100_000

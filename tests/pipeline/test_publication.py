@@ -398,7 +398,9 @@ def test_a_killed_build_leaves_the_last_snapshot_and_the_next_one_cleans_up(
     older, newer = second.published.versions()
     assert older == before[0].version
     assert f"Published {newer}" in outcome.out
-    assert {path.name for path in second.published.path.iterdir()} == {older, newer, LOG, ".lock"}
+    assert {path.name for path in second.published.path.iterdir()} == {
+        *(older, newer, LOG, HISTORY, ".lock"),
+    }
     second.published.verify(newer)
 
 
