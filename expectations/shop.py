@@ -280,7 +280,7 @@ ORDER_KPIS = Suite(
         at_least("top_product_units", "fastest_growing_units"),
         gxe.ExpectColumnValuesToMatchRegex(
             column="top_categories",
-            regex=r"^\S.*( > \S.*){0,2}$",
+            regex=r"^\S.*(?: > \S.*){0,2}$",
             notes="Up to three names, most units first.",
         ),
         between("usd_rate", SMALLEST_RATE, LARGEST_RATE),

@@ -23,7 +23,7 @@ CRITICAL, WARNING = FailureSeverity.CRITICAL, FailureSeverity.WARNING
 # No business day of any feed lies before it: a year such as 1900 or 0024 is a parser's mistake.
 EARLIEST_DAY = datetime(1990, 1, 1)
 
-TRIMMED = r"^\S([\s\S]*\S)?$"
+TRIMMED = r"^\S(?:[\s\S]*\S)?$"
 
 
 @dataclass(frozen=True)
