@@ -127,7 +127,7 @@ REPEAT_BUYER_REVENUE = Suite(
     """,
     expectations=[
         gxe.ExpectColumnValuesToMatchRegex(
-            column="month", regex=r"^[0-9]{4}-(0[1-9]|1[0-2])$", notes="Such as 2021-01."
+            column="month", regex=r"^[0-9]{4}-(?:0[1-9]|1[0-2])$", notes="Such as 2021-01."
         ),
         between("months_since_last", 1, 1, notes="No month between two others is left out."),
         between("repeat_buyers", 0, None),
