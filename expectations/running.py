@@ -176,18 +176,22 @@ def read_frame(suite: Suite, relation: duckdb.DuckDBPyRelation, sample_rows: int
     """Read what a suite looks at: no more columns than it names, no more rows than it may."""
     ((rows,),) = relation.aggregate("count(*)").fetchall()
     if suite.query is not None:
-        made = _select(relation, suite.query)
-        return Frame(rows, _select(made, _plain(made, made.columns)).df(), is_sampled=False)
+        made = _select(relation, "mart", suite.query)
+        plain = _select(made, "made", _plain(made, made.columns))
+        return Frame(rows, plain.df(), is_sampled=False)
     sql = _plain(relation, [name for name in relation.columns if name in columns_of(suite)])
     is_sampled = rows > sample_rows
     if is_sampled:
         sql += f" using sample {100 * sample_rows / rows:.9f} percent (bernoulli, 42)"
-    return Frame(rows, _select(relation, sql).df(), is_sampled)
+    return Frame(rows, _select(relation, "made", sql).df(), is_sampled)
 
 
-def _select(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:
-    """The rows of a query that sees the relation as `mart`."""
-    found = relation.query("mart", sql)
+def _select(relation: duckdb.DuckDBPyRelation, name: str, sql: str) -> duckdb.DuckDBPyRelation:
+    """The rows of a query that sees the relation by this name.
+
+    DuckDB 1.5 finds a view of a view in itself when both have one name.
+    """
+    found = relation.query(name, sql)
     if found is None:
         raise ValueError(f"not a query: {sql}")
     return found
@@ -215,7 +219,7 @@ def _plain(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> str:
         else f'"{name}"'
         for name in names
     ]
-    return f"select {', '.join(shown)} from mart"
+    return f"select {', '.join(shown)} from made"
 
 
 # ---------------------------------------------------------------------------- evaluation
