@@ -28,10 +28,9 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.expectations.metadata_types import FailureSeverity
 from great_expectations.expectations.registry import get_renderer_impl
 from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from warehouse.docs_site import replaced_folder
+from warehouse.docs_site import replaced_folder, template_environment
 
 HERE = Path(__file__).resolve().parent
 VALUES_SHOWN = 5  # unexpected values of an expectation
@@ -91,13 +90,7 @@ def write_data_docs(
         OSError: the folder cannot be written.
         ValueError: a suite has results of expectations that its definition lacks.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment(HERE / "templates")
     suites = [_describe(outcome) for outcome in outcomes]
     pages = _file_names([outcome.suite for outcome in outcomes])
     for suite, page in zip(suites, pages, strict=True):
@@ -219,10 +212,10 @@ def _observed(
 ) -> dict[str, Any]:
     """What was found: in words, with the first unexpected values and how often each is there."""
     show_values = outcome.show_values
-    faults = list(_faults(answer.exception_info))
-    if faults:
+    raised = list(faults(answer.exception_info))
+    if raised:
         # The message may quote a cell.
-        return {"observed": "; ".join(faults) if show_values else "it could not be evaluated"}
+        return {"observed": "; ".join(raised) if show_values else "it could not be evaluated"}
     found: Mapping[str, Any] = answer.result
     unexpected = [
         value for value in found.get("partial_unexpected_list") or () if not _is_missing(value)
@@ -266,7 +259,7 @@ def _is_safe(type_: str, value: object) -> bool:
     return isinstance(value, Real) and type_ not in _OBSERVES_A_CELL
 
 
-def _faults(info: Mapping[str, Any]) -> Iterator[str]:
+def faults(info: Mapping[str, Any]) -> Iterator[str]:
     """The messages of what was raised; Great Expectations keeps one, or one for each metric."""
     for entry in [info] if "raised_exception" in info else info.values():
         if entry["raised_exception"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import great_expectations.expectations as gxe
 
-from expectations.suites import WARNING, Suite, between, day, filled, trimmed
+from expectations.suites import WARNING, Suite, between, day, filled, key, trimmed
 
 LARGEST_REVENUE = 100_000_000  # of one item
 
@@ -119,7 +119,9 @@ REPEAT_BUYER_REVENUE = Suite(
     },
     query="""
         select
-            *,
+            month,
+            repeat_buyers,
+            change_pct,
             date_diff('month', lag(first_day) over (order by first_day), first_day)
                 as months_since_last
         from (select *, cast(month || '-01' as date) as first_day from mart)
@@ -150,8 +152,7 @@ COUNTRIES = Suite(
     area="marketplace",
     mart="stg_countries",
     expectations=[
-        *filled("id_country"),
-        gxe.ExpectColumnValuesToBeUnique(column="id_country"),
+        *key("id_country"),
         *trimmed("id_country", "country", "continent"),
         gxe.ExpectColumnUniqueValueCountToBeBetween(
             column="continent", min_value=1, max_value=30, severity=WARNING

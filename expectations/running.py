@@ -7,7 +7,7 @@ nothing but the build may import this module.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ from expectations import (
     quality,
     shop,
 )
-from expectations.data_docs import SuiteOutcome, shown, write_data_docs
+from expectations.data_docs import SuiteOutcome, faults, shown, write_data_docs
 from expectations.suites import Suite
 from warehouse.published import PublishedFolder
 from warehouse.settings import read_settings
@@ -177,9 +177,9 @@ def read_frame(suite: Suite, relation: duckdb.DuckDBPyRelation, sample_rows: int
     ((rows,),) = relation.aggregate("count(*)").fetchall()
     if suite.query is not None:
         made = _select(relation, "mart", suite.query)
-        plain = _select(made, "made", _plain(made, made.columns))
+        plain = _select(made, "made", _plain(made, columns_of(suite)))
         return Frame(rows, plain.df(), is_sampled=False)
-    sql = _plain(relation, [name for name in relation.columns if name in columns_of(suite)])
+    sql = _plain(relation, columns_of(suite))
     is_sampled = rows > sample_rows
     if is_sampled:
         sql += f" using sample {100 * sample_rows / rows:.9f} percent (bernoulli, 42)"
@@ -207,17 +207,19 @@ def columns_of(suite: Suite) -> set[str]:
     return found
 
 
-def _plain(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> str:
+def _plain(relation: duckdb.DuckDBPyRelation, names: Collection[str]) -> str:
     """A query for these columns with decimals as doubles: objects of Python take too long here.
 
-    That money is exact to the cent is tested in SQL.
+    Without any of them it is for the first column, since the rows are still counted. That money is
+    exact to the cent is tested in SQL.
     """
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    named = [name for name in types if name in names] or relation.columns[:1]
     shown = [
         f'cast("{name}" as double) as "{name}"'
         if types[name].startswith(("DECIMAL", "HUGEINT"))
         else f'"{name}"'
-        for name in names
+        for name in named
     ]
     return f"select {', '.join(shown)} from made"
 
@@ -351,9 +353,9 @@ def _expected(expectation: Expectation) -> str:
 
 def _observed(answer: Any, only_row: Mapping[str, Any], *, show_values: bool) -> str:
     """What was found: a value, or how many rows are otherwise, with the first of their values."""
-    faults = _exceptions(answer.exception_info)
-    if faults:
-        return f"cannot be evaluated: {'; '.join(faults)}"
+    raised = list(faults(answer.exception_info))
+    if raised:
+        return f"cannot be evaluated: {'; '.join(raised)}"
     found = answer.result
     if "observed_value" in found:
         return shown(found["observed_value"])
@@ -368,13 +370,3 @@ def _observed(answer: Any, only_row: Mapping[str, Any], *, show_values: bool) ->
     examples = [value for value in unexpected if value != shown(None)][:EXAMPLES]
     values = f", such as {', '.join(examples)}" if show_values and examples else ""
     return f"{count:,} of {total:,} rows are otherwise{values}"
-
-
-def _exceptions(info: Mapping[str, Any]) -> list[str]:
-    """The messages of what was raised; Great Expectations keeps one, or one for each metric."""
-    entries = [info] if "raised_exception" in info else list(info.values())
-    return [
-        " ".join(str(entry["exception_message"]).split())
-        for entry in entries
-        if entry["raised_exception"]
-    ]

@@ -33,10 +33,10 @@ class Suite:
     Attributes:
         area: `marketing`, `shop`, `marketplace`, `hiring` or `quality`.
         mart: the dbt model that is looked at.
-        expectations: what is expected of the frame.
+        expectations: what is expected of the frame, which has the columns that they name.
         part: tells two suites of one mart apart.
-        query: SQL that makes the frame from the relation `mart`; it sees every row. None: the frame
-            is the columns that the expectations name, of a sample of the rows when there are many.
+        query: SQL that makes the rows of the frame from the relation `mart`; it sees every row.
+            None: they are the mart's, a sample of them when there are many.
         columns: names and DuckDB types that readers of the mart rely on; it may have more.
         show_values: whether values that were not expected may be shown; False where they are about
             people.
@@ -72,6 +72,18 @@ def filled(
     """Columns where at least this share of the rows has a value."""
     for column in columns:
         yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=share, severity=severity)
+
+
+def key(column: str) -> Iterator[Expectation]:
+    """A column with a value in every row, another one in each."""
+    yield from filled(column)
+    yield gxe.ExpectColumnValuesToBeUnique(column=column)
+
+
+def rank(column: str) -> Iterator[Expectation]:
+    """Places from 1 on that no two rows share."""
+    yield gxe.ExpectColumnValuesToBeUnique(column=column)
+    yield gxe.ExpectColumnMinToBeBetween(column=column, min_value=1, max_value=1)
 
 
 def between(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import webbrowser
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -13,21 +12,14 @@ import duckdb
 
 from warehouse import fetch_fx
 from warehouse.dbt import Run, run_dbt
-from warehouse.docs_site import (
-    FIRST_PAGE,
-    DocsError,
-    FolderError,
-    docs_server,
-    folder_of_docs,
-    has_display,
-    write_docs,
-)
 from warehouse.failures import explain
 from warehouse.history import NOT_PUBLISHED, UNFINISHED, BuildHistory, EndOfRun
 from warehouse.published import what_readers_see
 from warehouse.rejected import UnknownFeedError, write_rejected
 from warehouse.report import NotBuiltError, open_database, report
 from warehouse.settings import Settings, SettingsError, read_settings
+
+# warehouse.docs_site, with its templates, is imported by the commands that are about pages.
 
 FAILED, CANNOT_RUN, TERMINATED = 1, 2, 128 + signal.SIGTERM
 
@@ -91,8 +83,9 @@ def build(settings: Settings, for_dbt: Sequence[str]) -> int:
     for warning in run.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if run.exit_code:
-        code = _explain(run, settings)
-        _record_failure(run, settings)
+        causes = explain(run, settings)
+        code = _show_causes(causes, run.exit_code)
+        _record_failure(run, causes[0], settings)
         print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
         return code
     print(f"\n{report(run, settings)}")
@@ -101,6 +94,8 @@ def build(settings: Settings, for_dbt: Sequence[str]) -> int:
 
 def make_docs(settings: Settings) -> int:
     """Make the documentation, building first when there is no database, and say where it is."""
+    from warehouse.docs_site import DocsError, FolderError, write_docs
+
     if not settings.database.exists():
         code = build(settings, [])
         if code:
@@ -108,7 +103,7 @@ def make_docs(settings: Settings) -> int:
     print("Making the documentation", flush=True)
     run = run_dbt(["docs", "generate"], settings)
     if run.exit_code:
-        return _explain(run, settings)
+        return _show_causes(explain(run, settings), run.exit_code)
     try:
         page = write_docs(settings, datetime.now(UTC))
     except (DocsError, FolderError) as error:
@@ -121,6 +116,8 @@ def make_docs(settings: Settings) -> int:
 
 def serve_docs(settings: Settings, port: int) -> int:
     """Serve the documentation until Ctrl+C."""
+    from warehouse.docs_site import FIRST_PAGE, docs_server, folder_of_docs
+
     folder = folder_of_docs(settings)
     if not (folder / FIRST_PAGE).is_file():
         return _fail("there is no documentation yet. Make it: make docs")
@@ -143,6 +140,10 @@ def serve_docs(settings: Settings, port: int) -> int:
 
 def show_quality(settings: Settings) -> int:
     """Say where the pages about the last run's expectations are; open them where one can see it."""
+    import webbrowser
+
+    from warehouse.docs_site import FIRST_PAGE, has_display
+
     page = settings.data_docs / FIRST_PAGE
     if not page.is_file():
         return _fail("no expectations were run yet. Run them: make build")
@@ -186,7 +187,7 @@ def show_rejected(settings: Settings, feed: str) -> int:
     return 0
 
 
-def _record_failure(run: Run, settings: Settings) -> None:
+def _record_failure(run: Run, cause: str, settings: Settings) -> None:
     """Write a build into the history that dbt could not write itself: it never came to its end."""
     if not run.invocation:
         return
@@ -203,7 +204,7 @@ def _record_failure(run: Run, settings: Settings) -> None:
             EndOfRun(
                 outcome=NOT_PUBLISHED,
                 version=None,
-                reason=explain(run, settings)[0].removeprefix("error: "),
+                reason=cause.removeprefix("error: "),
                 seconds=round(run.seconds, 3),
                 rows=None,
                 tests_passed=run.count("test", "pass") + run.count("unit_test", "pass"),
@@ -219,10 +220,11 @@ def _record_failure(run: Run, settings: Settings) -> None:
         print(f"warning: {place} cannot be written: {error.strerror or error}", file=sys.stderr)
 
 
-def _explain(run: Run, settings: Settings) -> int:
-    for line in explain(run, settings):
+def _show_causes(causes: Sequence[str], exit_code: int) -> int:
+    """Print why a run of dbt failed; with which code to exit after it."""
+    for line in causes:
         print(line, file=sys.stderr)
-    return run.exit_code if run.exit_code in (FAILED, 130) else CANNOT_RUN
+    return exit_code if exit_code in (FAILED, 130) else CANNOT_RUN
 
 
 def _fail(message: str, code: int = CANNOT_RUN) -> int:

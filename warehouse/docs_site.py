@@ -121,6 +121,17 @@ def _refuse_files_of_others(folder: Path) -> None:
         )
 
 
+def template_environment(folder: Path) -> Environment:
+    """What renders the templates of a folder: values are escaped, and none may be missing."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def folder_of_docs(settings: Settings) -> Path:
     """Where the documentation goes."""
     return settings.root / "build" / "docs"
@@ -144,13 +155,7 @@ def write_docs(settings: Settings, made_at: datetime) -> Path:
         FolderError: the folder holds files that are not of older documentation.
         OSError: something cannot be read or written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment(_TEMPLATES)
     catalog, why_no_api = _read_catalog(settings)
     manifest = json.loads((settings.target / "manifest.json").read_text(encoding="utf-8"))
     has_data_docs = (settings.data_docs / FIRST_PAGE).is_file()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from warehouse.journal import append, read_lines
+from warehouse.journal import append, read_lines, stamp
 from warehouse.published import format_time
 
 HISTORY = "build_history.jsonl"
@@ -97,15 +97,8 @@ class BuildHistory:
     # ------------------------------------------------------------------ reading
 
     def stamp(self) -> object:
-        """A value that is another one whenever the history is; None when there is none.
-
-        Costs one stat, so that it can be asked for with each request.
-        """
-        try:
-            found = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        """A value that is another one whenever the history is; None when there is none."""
+        return stamp(self._path)
 
     def runs(self, limit: int | None = None) -> list[BuildRun]:
         """The builds, the one that started last first.
@@ -120,11 +113,11 @@ class BuildHistory:
             OSError: the file cannot be read.
         """
         # Before the content, which may be newer: then the next call reads it once more.
-        stamp = self.stamp()
+        found = self.stamp()
         known, runs = self._known
-        if stamp != known:
+        if found != known:
             runs = _read_runs(self._path)
-            self._known = stamp, runs
+            self._known = found, runs
         return runs[:limit]
 
     # ------------------------------------------------------------------ writing

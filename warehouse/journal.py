@@ -28,6 +28,21 @@ def read_lines(path: Path) -> list[bytes]:
     return content.split(b"\n")[:-1]
 
 
+def stamp(path: Path) -> object:
+    """A value that is another one whenever a file is; None when there is no file.
+
+    Costs one stat, so that it can be asked for with each request.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def append(path: Path, entry: Mapping[str, Any]) -> None:
     """Add a line and bring it to the disk; all of it or nothing.
 

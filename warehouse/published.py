@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from warehouse.journal import append, read_lines, sync
+from warehouse.journal import append, read_lines, stamp, sync
 
 FORMAT = 1  # of catalog.json
 LOG, LOCK, CATALOG = "log.jsonl", ".lock", "catalog.json"
@@ -201,15 +201,8 @@ class PublishedFolder:
     # ------------------------------------------------------------------ the log
 
     def stamp(self) -> object:
-        """A value that is another one whenever the log is; None when there is no log.
-
-        Costs one stat, so that it can be asked for with each request.
-        """
-        try:
-            found = (self.path / LOG).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        """A value that is another one whenever the log is; None when there is no log."""
+        return stamp(self.path / LOG)
 
     def entries(self) -> list[Entry]:
         """The entries of the log, oldest first; a last line without its end is none yet.

@@ -457,16 +457,20 @@ def freshness_of_feeds(manifest: Node) -> list[dict[str, Any]]:
         {
             "feed": source["name"],
             "area": source["fqn"][-3],
-            **{
-                key: {"count": limit["count"], "period": limit["period"]}
-                if (limit := (source["freshness"] or {}).get(key) or {}).get("count")
-                else None
-                for key in ("warn_after", "error_after")
-            },
+            "warn_after": _age_limit(source, "warn_after"),
+            "error_after": _age_limit(source, "error_after"),
         }
         for source in manifest["sources"].values()
         if source["source_name"] == "landing"
     ]
+
+
+def _age_limit(source: Node, name: str) -> dict[str, Any] | None:
+    """A count and a period of a source's freshness; None where its contract says none."""
+    limit = (source["freshness"] or {}).get(name)
+    if not limit or not limit.get("count"):
+        return None
+    return {"count": limit["count"], "period": limit["period"]}
 
 
 def git_commit(root: Path) -> str | None:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from expectations import columns, drift
-from expectations.running import SUITES, Frame, check, context, evaluate, read_frame
+from expectations.running import SUITES, Frame, check, columns_of, context, evaluate, read_frame
 from expectations.suites import WARNING, Suite, at_least, between, filled, trimmed
 from tests.support import ROOT, Project
 from warehouse.published import PublishedFolder
@@ -158,6 +158,27 @@ def test_only_the_columns_that_are_named_are_read(connection: duckdb.DuckDBPyCon
     assert list(found.frame.columns) == ["price", "day"]
     assert found.frame["price"].dtype == "float64"
     assert (found.rows, found.is_sampled) == (1, False)
+
+
+def test_only_the_columns_that_are_named_are_read_of_a_query(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    relation = connection.sql("select 'x' as name, 3 as units")
+    query = "select *, 2 * units as twice, units::decimal(18,2) as price from mart"
+    suite = Suite("shop", "mart", [at_least("twice", "price")], query=query)
+    assert list(read_frame(suite, relation, 100).frame.columns) == ["twice", "price"]
+
+
+@pytest.mark.parametrize("query", [None, "select name, units from mart"])
+def test_the_rows_are_counted_where_no_column_is_named(
+    connection: duckdb.DuckDBPyConnection, batches: Any, query: str | None
+) -> None:
+    relation = connection.sql("select 'x' as name, 3 as units")
+    suite = Suite("shop", "mart", [gxe.ExpectTableRowCountToEqual(value=1)], query=query)
+    found = read_frame(suite, relation, 100)
+    assert list(found.frame.columns) == ["name"]
+    (row,), _ = evaluate(batches, suite, found)
+    assert (row["success"], row["observed"]) == (True, "1")
 
 
 def test_a_large_table_is_sampled_and_marked(
@@ -357,6 +378,21 @@ def test_every_mart_and_feed_has_a_suite(built: Project) -> None:
     assert {suite.mart for suite in SUITES} == (marts - {"expectation_results"}) | feeds
     relied_on = {suite.mart for suite in SUITES if suite.columns}
     assert relied_on == marts - {"expectation_results"}
+
+
+def test_queries_make_no_column_that_nothing_is_expected_of(built: Project) -> None:
+    unused = {}
+    with duckdb.connect(str(built.database), read_only=True) as connection:
+        for suite in SUITES:
+            if suite.query is None:
+                continue
+            mart = f"with mart as (from marts.{suite.mart})"
+            made = set(connection.sql(f"{mart} {suite.query}").columns)
+            if suite.query.split()[:2] == ["select", "*,"]:
+                made -= set(connection.sql(f"{mart} from mart").columns)
+            unused[suite.name] = made - columns_of(suite)
+    assert len(unused) > 5
+    assert {name: left for name, left in unused.items() if left} == {}
 
 
 def test_names_of_suites_are_unique() -> None:

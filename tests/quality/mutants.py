@@ -3,19 +3,19 @@
     python -m tests.quality.mutants FOLDER RESULTS [INDEX...]
 
 runs mutants in FOLDER, a copy of the project that was built and published, and writes what caught
-each to the file RESULTS. One process runs many: dbt and Great Expectations take seconds to start.
+each to the file RESULTS.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from tests.quality.one_process import Warehouse
 
 # A row of ten, or of three, told by what it holds: the same rows in every run, of every DuckDB.
 TENTH = "md5_number_lower(concat_ws('|', {0})) % 10 = 0"
@@ -82,11 +82,14 @@ def null_share(mart: str, column: str, by: str) -> Mutant:
     )
 
 
+def dropped(mart: str, condition: str, fault: str) -> Mutant:
+    """Rows that are not there."""
+    return Mutant(mart, fault, f"select * from {{last}} where ({condition}) is not true")
+
+
 def lost_third(mart: str, by: str) -> Mutant:
     """A third of the rows lost."""
-    return Mutant(
-        mart, "a third lost", f"select * from {{last}} where ({THIRD.format(by)}) is not true"
-    )
+    return dropped(mart, THIRD.format(by), "a third lost")
 
 
 def doubled(mart: str, condition: str, what: str) -> Mutant:
@@ -98,30 +101,23 @@ def doubled(mart: str, condition: str, what: str) -> Mutant:
     )
 
 
-def dropped(mart: str, condition: str, what: str) -> Mutant:
-    """Rows that are not there."""
-    return Mutant(
-        mart, f"{what} dropped", f"select * from {{last}} where ({condition}) is not true"
-    )
-
-
 DAY = "date = date '2025-08-19'"
 
 MUTANTS: tuple[Mutant, ...] = (
     times_ten("ads_performance_daily", "spend"),
     times_ten("ads_performance_daily", "roas"),
-    dropped("ads_performance_daily", DAY, "a day"),
+    dropped("ads_performance_daily", DAY, "a day dropped"),
     swapped("ads_performance_daily", "clicks", "impressions"),
     null_share("ads_performance_daily", "cac", "date, campaign, country, device"),
     lost_third("ads_performance_daily", "date, campaign, country, device"),
     times_ten("order_lines", "quantity", "bigint"),
-    dropped("order_lines", DAY, "a day"),
+    dropped("order_lines", DAY, "a day dropped"),
     doubled("order_lines", "is_sale", "a line"),
     swapped("order_lines", "order_id", "product_id"),
     null_share("order_lines", "total_price_usd", "source_line"),
     lost_third("order_lines", "source_line"),
     times_ten("daily_sales", "total_sales"),
-    dropped("daily_sales", DAY, "a day"),
+    dropped("daily_sales", DAY, "a day dropped"),
     swapped("daily_sales", "order_count", "units"),
     null_share("daily_sales", "total_sales_usd", "date"),
     lost_third("daily_sales", "date"),
@@ -131,7 +127,7 @@ MUTANTS: tuple[Mutant, ...] = (
     null_share("product_metrics", "last_sale_date", "product_id"),
     lost_third("product_metrics", "product_id"),
     times_ten("product_daily_growth", "units", "bigint"),
-    dropped("product_daily_growth", DAY, "a day"),
+    dropped("product_daily_growth", DAY, "a day dropped"),
     swapped("product_daily_growth", "units", "units_previous_day"),
     null_share("product_daily_growth", "growth", "date, product_id"),
     times_ten("category_metrics", "revenue_usd"),
@@ -146,7 +142,7 @@ MUTANTS: tuple[Mutant, ...] = (
     times_ten("order_kpis", "top_product_units", "bigint"),
     swapped("order_kpis", "top_product", "fastest_growing_product"),
     times_ten("sales_by_category_daily", "revenue", "decimal(18, 6)"),
-    dropped("sales_by_category_daily", DAY, "a day"),
+    dropped("sales_by_category_daily", DAY, "a day dropped"),
     null_share("sales_by_category_daily", "category", "date, category"),
     lost_third("sales_by_category_daily", "date, category"),
     times_ten("country_contribution", "revenue_pct"),
@@ -157,7 +153,7 @@ MUTANTS: tuple[Mutant, ...] = (
     swapped("country_relationships", "country_a", "country_b"),
     lost_third("country_relationships", "id_country_a, id_country_b"),
     times_ten("repeat_buyer_revenue", "week1_revenue"),
-    dropped("repeat_buyer_revenue", "month = '2025-06'", "a month"),
+    dropped("repeat_buyer_revenue", "month = '2025-06'", "a month dropped"),
     swapped("repeat_buyer_revenue", "week1_revenue", "week2_revenue"),
     times_ten("hires_by_quarter", "q4", "bigint"),
     swapped("hires_by_quarter", "q1", "q2"),
@@ -189,20 +185,17 @@ def mutate(sql: str, mutant: Mutant) -> str:
 
 
 class Laboratory:
-    """Runs dbt again and again in one process, each time on a copy of the same good database.
+    """Examines mutants, each on a copy of the same good database.
 
     Args:
-        folder: the copy of the project; the working directory.
+        folder: the copy of the project; it becomes the working directory.
     """
 
     def __init__(self, folder: Path) -> None:
-        from dbt.cli.main import dbtRunner
-
         self._folder = folder
-        self._database = folder / "build/warehouse.duckdb"
+        self._warehouse = Warehouse(folder)
         self._good = folder / "build/good.duckdb"
-        shutil.copy2(self._database, self._good)
-        self._runner = dbtRunner()
+        shutil.copy2(self._warehouse.database, self._good)
 
     def examine(self, mutant: Mutant) -> Caught:
         """Build the mutant and what reads it, and ask every test; then undo all of it."""
@@ -231,33 +224,21 @@ class Laboratory:
 
     def _dbt(self, *arguments: str) -> list[tuple[str, str]]:
         """Run dbt; unique id and status of each node."""
-        done = self._runner.invoke(["--quiet", "--log-level", "none", *arguments])
-        if done.exception is not None:
-            raise done.exception
-        results: Any = done.result
+        results = self._warehouse.dbt(*arguments)
         return [(result.node.unique_id, str(result.status)) for result in results]
 
     def _failed_expectations(self) -> list[str]:
-        import duckdb
-
-        self._close()
-        with duckdb.connect(str(self._database), read_only=True) as connection:
-            return [
-                text
-                for (text,) in connection.execute(
-                    "select suite || ': ' || \"column\" from marts.expectation_results"
-                    " where not success and severity = 'critical' order by suite, position"
-                ).fetchall()
-            ]
-
-    def _close(self) -> None:
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+        return [
+            text
+            for (text,) in self._warehouse.query(
+                "select suite || ': ' || \"column\" from marts.expectation_results"
+                " where not success and severity = 'critical' order by suite, position"
+            )
+        ]
 
     def _restore(self) -> None:
-        self._close()
-        shutil.copy2(self._good, self._database)
+        self._warehouse.close()
+        shutil.copy2(self._good, self._warehouse.database)
 
 
 def as_line(caught: Caught) -> str:
@@ -275,8 +256,6 @@ def as_line(caught: Caught) -> str:
 
 def run_mutants(folder: Path, indexes: Sequence[int]) -> list[Caught]:
     """Examine these mutants one after the other."""
-    os.chdir(folder)
-    os.environ["DBT_PROFILES_DIR"] = "profiles"
     laboratory = Laboratory(folder)
     return [laboratory.examine(MUTANTS[index]) for index in indexes]
 
