@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build fetch-fx rejected test serve token docs serve-docs quality query publications history rollback prune bench-load bench-api bench-expectations lint sample clean
+.PHONY: help build fetch-fx rejected test serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ quality: $(VENV)/installed ## Show what was expected of the numbers and what was
 
 query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
 	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
+
+bench: $(VENV)/installed-dev ## Measure a whole build against the limit and the usual way (ARGS="--lines 1000000")
+	@$(BIN)/python -m benchmarks.warehouse_build $(ARGS)
 
 bench-load: $(VENV)/installed ## Measure how long the landing zone and seeds take to load
 	@$(BIN)/python -m benchmarks.landing_load $(ARGS)

@@ -19,8 +19,13 @@ from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
 
 from warehouse.landing.files import Column, Contract, strays
-from warehouse.landing.load import LoadError, Request, Words, load_feed
+from warehouse.landing.load import LoadError, Request, Words, load_feed, prepare
 from warehouse.settings import Settings, SettingsError, read_settings
+
+_MODEL_TABLES = {
+    "model_inputs": ("model", "input", "version"),
+    "changed_values": ("model", "from_version", "to_version", "changed_key"),
+}
 
 
 class Plugin(BasePlugin):
@@ -30,6 +35,13 @@ class Plugin(BasePlugin):
         """Nothing was looked at yet."""
         self._looked_in_run = ""
         self._lock = threading.Lock()
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Make what loads need, and where models note what they were made from (macros/build/)."""
+        prepare(conn)
+        for table, columns in _MODEL_TABLES.items():
+            listed = ", ".join(f"{column} varchar" for column in columns)
+            conn.execute(f'create table if not exists "landing".{table} ({listed})')
 
     def _look_at_the_landing_zone(
         self, settings: Settings, run: str, feeds: Collection[str]

@@ -53,6 +53,7 @@ typed as (
         {%- for column in columns %}
         case
             when {{ is_plain(column) }} then {{ column.name }}_guess
+            {{- plain_times(column) if column.type.name == 'timestamp' }}
             else {{ read_value(clean_cell(column.name ~ '_cell'), column.type) }}
         end as {{ column.name }}{{ ',' if not loop.last }}
         {%- endfor %}
@@ -103,6 +104,24 @@ from judged
 {%- endmacro %}
 
 
+{% macro plain_times(column) -%}
+    {#- The other usual writings of a time, a day alone and ISO 8601 in UTC: recognised by writing the
+        value that way, which takes a third of what its grammar does. -#}
+    {%- set cell, guess = column.name ~ '_cell', column.name ~ '_guess' %}
+            when cast(cast({{ guess }} as date) as string) = {{ cell }} and {{ is_within_years(column) }}
+                then {{ business_day_start('cast(' ~ guess ~ ' as date)') }}
+            when replace(cast({{ guess }} as string), ' ', 'T') || 'Z' = {{ cell }} and {{ is_within_years(column) }}
+                then {{ guess }}
+{%- endmacro %}
+
+
+{% macro is_within_years(column) -%}
+    {#- True of days and times within the years of the grammar. -#}
+    {%- set guess = column.name ~ '_guess' -%}
+    {{ guess }} >= {{ column.type.name }} '1000-01-01' and {{ guess }} < {{ column.type.name }} '3000-01-01'
+{%- endmacro %}
+
+
 {% macro is_plain(column) -%}
     {#- True when a cell is its value as it stands: no blank or quote at an end, and for a value the
         text that the value is written as, within the years of the grammar. -#}
@@ -112,8 +131,7 @@ from judged
     {%- else -%}
         cast({{ guess }} as string) = {{ cell }}
         {%- if column.type.name in ['date', 'timestamp'] %}
-            and {{ guess }} >= {{ column.type.name }} '1000-01-01'
-            and {{ guess }} < {{ column.type.name }} '3000-01-01'
+            and {{ is_within_years(column) }}
         {%- endif -%}
     {%- endif -%}
 {%- endmacro %}

@@ -32,11 +32,11 @@ select
     '{{ target.feed }}' as referenced_feed,
     count(*) as unknown_rows
 from ({{ accepted_rows(feed) }}) as referring
-where
-    referring.{{ column.name }} is not null
-    and not exists (
-        select 1
-        from {{ ref('base_' ~ target.feed) }} as referred
-        where referred._reasons is null and referred.{{ target.column }} = referring.{{ column.name }}
-    )
+-- Members may repeat here: only rows without one are counted.
+left join (
+    select {{ target.column }} from {{ ref('base_' ~ target.feed) }}
+    where _reasons is null
+) as referred
+    on referring.{{ column.name }} = referred.{{ target.column }}
+where referring.{{ column.name }} is not null and referred.{{ target.column }} is null
 {%- endmacro %}

@@ -1,5 +1,6 @@
 {#- Writes every mart as a Parquet file into a new folder below published/, and then lets readers
-    see the folder. The files come from one transaction, so they fit each other.
+    see the folder. The files come from one transaction, so they fit each other. A mart of the same rows
+    as in the snapshot that readers see keeps that one's file.
 
     The Python half is warehouse/publishing.py: it refuses what was not built and tested in this very
     run, locks the folder, writes the catalog, and writes the log last of all. Whatever fails before,
@@ -44,7 +45,15 @@
         {%- if mart.totals is not none -%}
             {%- do totals.update({mart.name: dict(zip(mart.totals, sums[2:]))}) -%}
         {%- endif -%}
-        {%- do run_query(copy_mart(query, mart.file)) -%}
+        {%- set is_kept = publishing('keep', {
+            'mart': mart.name,
+            'rows': rows.get(mart.name),
+            'columns': described,
+            'hashes': hashes[mart.name],
+        }) -%}
+        {%- if not is_kept -%}
+            {%- do run_query(copy_mart(query, mart.file)) -%}
+        {%- endif -%}
     {%- endfor -%}
 
     {%- set values = {} -%}

@@ -11,7 +11,7 @@ import duckdb
 
 from tests.support import Project
 from warehouse.landing.files import Column, Contract
-from warehouse.landing.load import Request, Words, load_feed
+from warehouse.landing.load import Request, Words, load_feed, prepare
 
 TYPES = {"text": "string"}  # the others are called the same in a contract and in the engine
 
@@ -122,6 +122,7 @@ class Loading:
         place = "':memory:'" if database is None else f"'{database}'"
         self.connection.execute(f"attach {place} as warehouse")
         self.connection.execute("use warehouse")
+        prepare(self.connection)
         texts = ", ".join(f'"{name}" varchar' for name in feed.contract.names)
         self.connection.execute("create schema seeds")
         self.connection.execute("create schema staging")

@@ -41,8 +41,20 @@ from warehouse.settings import ROOT
 
 CHUNK_ROWS = 50_000  # rows that are read with care before they go into the database
 GROUP_BYTES = 4 << 30  # of files that are loaded in one statement
+DEAD_ROWS = 10_000  # fewer rows that belong to no file stay, though they be a tenth of the table
 SHOWN = 20  # files that are named one by one in warnings
 SECONDS_BETWEEN_WORDS = 3.0  # of a load that takes long
+
+# A cell without blanks, tabs, line ends and no-break spaces at its ends, without one pair of quotes
+# around the rest, double or single, and again without blanks; null when nothing is left.
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+_CLEAN_CELL = f"""
+    create or replace function "landing".clean_cell(cell) as nullif(
+        trim(
+            regexp_replace(trim(cell, {_BLANKS}), '^(?:"(.*)"|''(.*)'')$', '\\1\\2', 's'), {_BLANKS}
+        ), ''
+    )
+"""
 
 UNREADABLE = "cannot be read"  # such a file is tried again
 
@@ -67,8 +79,6 @@ _LOG = {
     "is_present": "boolean",
     "fingerprint": "varchar",
 }
-
-_DDL = threading.Lock()  # two feeds at a time must not both make the schema
 
 
 class LoadError(Exception):
@@ -127,7 +137,7 @@ class Request:
     def fingerprint(self) -> str:
         """Changes when the same file would give other rows."""
         return hashlib.sha256(
-            repr((self.sql, self.has_key, self.types, self.contract)).encode()
+            repr((self.sql, _CLEAN_CELL, self.has_key, self.types, self.contract)).encode()
         ).hexdigest()[:16]
 
 
@@ -162,6 +172,16 @@ class _Entry(Known):
     first_line: int | None
     change: str
     notes: str | None
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the schema of the landing zone, and the function that cleans cells in it.
+
+    Args:
+        connection: the database of the warehouse is its default one.
+    """
+    connection.execute('create schema if not exists "landing"')
+    connection.execute(_CLEAN_CELL)
 
 
 def load_feed(
@@ -229,8 +249,6 @@ class _Load:
             LoadError: a file that would have to be read again is gone.
         """
         request = self._request
-        with _DDL:
-            self._execute(f'create schema if not exists "{request.database}"."landing"')
         if request.is_full_refresh or self._is_of_another_contract(present):
             self._execute(f"drop table if exists {request.log}")
             self._execute(f"drop table if exists {request.table}")
@@ -365,6 +383,7 @@ class _Load:
         Rows are not deleted when their file goes, they only belong to no file any more: DuckDB then
         leaves the numbers of the other rows (`rowid`) alone, from which their lines are told. When
         they are a tenth of the table, or if numbers have moved all the same, it is written anew.
+        Until then, incremental models learn from them what is gone (macros/build/incremental.sql).
         """
         request = self._request
         live = {entry.file_id for entry in self._read_log() if entry.state == LOADED}
@@ -375,7 +394,7 @@ class _Load:
         total = sum(rows for _, rows, _ in found)
         dead = sum(rows for file_id, rows, _ in found if file_id not in live)
         has_moved = any(file_id in live and not is_whole for file_id, _, is_whole in found)
-        if has_moved or dead * 10 > total:
+        if has_moved or (dead * 10 > total and dead > DEAD_ROWS):
             ids = ", ".join(str(file_id) for file_id in live) or "null"
             self._execute(
                 f"create or replace table {request.table} as "

@@ -3,11 +3,18 @@
 -- Rules (docs/decisions.md): only completed orders are sales; an order is worth its header's
 -- total, else the sum of its lines; an order that exists only as lines counts as completed and is
 -- dated by its first line. Without any date there is no day to book it on: it is no sale.
+{{ config(
+    materialized='incremental',
+    unique_key='order_id',
+    key_from={'orders': 'order_id', 'order_items': 'order_id'}
+) }}
+
 with
 
 orders as (
 
     select * from {{ ref('stg_orders') }}
+    {{ where_changed('order_id') }}
 
 ),
 
@@ -19,6 +26,7 @@ order_lines as (
         sum(total_price) as lines_total,
         sum(quantity) as units
     from {{ ref('int_order_items') }}
+    {{ where_changed('order_id') }}
     group by order_id
 
 ),

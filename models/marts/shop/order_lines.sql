@@ -1,11 +1,24 @@
 -- Each order line with its product, its worth, and the rate of exchange of its day.
 -- Grain: one row per order line, which is a line of a source file.
-{% set usd = 'cast(int_order_items.total_price as decimal(28, 2)) * int_usd_rates.fx_rate' %}
+{{ config(
+    materialized='incremental',
+    unique_key='order_id',
+    key_from={
+        'orders': 'order_id',
+        'order_items': 'order_id',
+        'products': 'orders_of_changed_products()',
+        'fx_rates': 'orders_at_changed_rates()'
+    },
+    through=['int_orders'],
+    tells='date',
+    on_schema_change='fail'
+) }}
 with
 
 int_order_items as (
 
     select * from {{ ref('int_order_items') }}
+    {{ where_changed('order_id') }}
 
 ),
 
@@ -39,7 +52,7 @@ joined as (
         int_order_items.unit_price,
         int_order_items.total_price,
         int_usd_rates.fx_rate,
-        cast({{ usd }} as decimal(18, 6)) as total_price_usd,
+        {{ converted('int_order_items.total_price', 'int_usd_rates.fx_rate') }} as total_price_usd,
 
         ---------- flags
         int_order_items.is_known_product,

@@ -1,11 +1,27 @@
 -- Units of each product by day, and the change from the day before.
 -- Grain: one row per product (and "Unknown", if it sold) and calendar day, zero-filled.
 -- Growth is day to day on the calendar, not since the last day with a sale.
+{{ config(
+    materialized='incremental',
+    unique_key='date',
+    key_from={
+        'int_product_days': 'days_told_and_the_next()',
+        'int_orders': 'days_off_the_calendar()',
+        'product_metrics': 'days_of_other_products()'
+    },
+    on_schema_change='fail'
+) }}
 with
 
 int_sale_days as (
 
     select * from {{ ref('int_sale_days') }}
+
+),
+
+int_product_days as (
+
+    select * from {{ ref('int_product_days') }}
 
 ),
 
@@ -18,40 +34,37 @@ products as (
 
 ),
 
-daily_units as (
+days as (
 
     select
         date,
-        case when is_known_product then product_id else 'Unknown' end as product_id,
-        sum(quantity) as units
-    from {{ ref('order_lines') }}
-    where is_sale
-    group by date, case when is_known_product then product_id else 'Unknown' end
+        {{ dbt.dateadd('day', -1, 'date') }} as previous_day,
+        date = (select min(date) from int_sale_days) as is_first_day
+    from int_sale_days
+    {{ where_changed('date') }}
 
 ),
 
 zero_filled as (
 
     select
-        int_sale_days.date,
+        days.date,
         products.product_id,
         products.name,
-        cast(coalesce(daily_units.units, 0) as bigint) as units
-    from int_sale_days
+        cast(coalesce(int_product_days.units_sold, 0) as bigint) as units,
+        case
+            when not days.is_first_day then cast(coalesce(days_before.units_sold, 0) as bigint)
+        end as units_previous_day
+    from days
     cross join products
-    left join daily_units
+    left join int_product_days
         on
-            int_sale_days.date = daily_units.date
-            and products.product_id = daily_units.product_id
-
-),
-
-with_previous_day as (
-
-    select
-        *,
-        lag(units) over (partition by product_id order by date) as units_previous_day
-    from zero_filled
+            days.date = int_product_days.date
+            and products.product_id = int_product_days.product_id
+    left join int_product_days as days_before
+        on
+            days.previous_day = days_before.date
+            and products.product_id = days_before.product_id
 
 ),
 
@@ -69,7 +82,7 @@ growth as (
         units,
         units_previous_day,
         units - units_previous_day as growth
-    from with_previous_day
+    from zero_filled
 
 )
 

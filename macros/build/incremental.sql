@@ -1,0 +1,195 @@
+{#- An incremental table follows its feeds file by file. The log of files says which files came, went
+    or were replaced since the table was made; `key_from` says which keys of the table their rows
+    tell. The rows of these keys are deleted and made anew, in one transaction, so that late rows, rows
+    that move to another day and rows that are gone come out as in a rebuild. Whatever else changed (its
+    SQL, a view, a setting, an input that tells no keys) makes the table anew as a whole; so do more
+    keys than `whole_from` percent of its rows.
+
+    config:
+        unique_key   the column whose values are deleted and made anew; never null
+        key_from     {input: what tells its keys}: a column of the rows of a feed; 'days_told' for a
+                     table that `tells`; or a macro, with (), that is given the changed input and
+                     gives a query of `changed_key`
+        through      tables that it reads whose changes the same feeds tell
+        tells        a column of days; those whose rows changed are kept for the tables that read this
+
+    The model says where {{ '{{ where_changed(column) }}' }} keeps to the changed keys. -#}
+
+
+{% materialization incremental, adapter='duckdb' %}
+
+    {%- set changed = changed_inputs() -%}
+    {%- if changed == [] -%}
+        {{ return(kept_table()) }}
+    {%- endif -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- set queries = queries_of_changed_keys(changed) if changed is not none -%}
+    {%- if queries and found_few_keys(queries) -%}
+        {%- do make_changed() -%}
+    {%- else -%}
+        {%- do make_whole() -%}
+    {%- endif -%}
+    {%- do persist_docs(this, model) -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [this.incorporate(type='table')]}) }}
+
+{% endmaterialization %}
+
+
+{% macro where_changed(column) %}
+    {#- Keep to the changed keys; nothing where the model is made as a whole, as in unit tests, which
+        have no `this`. -#}
+    {%- if this is not none and is_incremental() -%}
+        /* changed keys */ where {{ column }} in (select changed_key from {{ changed_keys() }}) /* only */
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro whole(query) %}
+    {#- The query of a model without `where_changed`. -#}
+    {{- return(modules.re.sub('/[*] changed keys [*]/.*?/[*] only [*]/', '', query)) -}}
+{% endmacro %}
+
+
+{% macro changed_keys() %}
+    {{- return('temp.' ~ this.identifier ~ '_changed_keys') -}}
+{% endmacro %}
+
+
+{% macro changed_values() %}
+    {#- What the tables that tell told last: model, from_version, to_version, changed_key. -#}
+    {{- return(landing_table('changed_values')) -}}
+{% endmacro %}
+
+
+{% macro queries_of_changed_keys(changed) %}
+    {#- Queries of the keys that the changed inputs tell; none when one of them tells none. -#}
+    {%- set key_from, through = config.get('key_from', {}), tables_of_the_same_files() -%}
+    {%- set files, gone, queries = {}, {}, [] -%}
+    {%- for row in changed -%}
+        {%- set parts = row['input'].split(': ') -%}
+        {#- Which rows of a feed repeat a key is told by its files, too. -#}
+        {%- set words = parts[-1].removeprefix('base_').removesuffix('_repeats').split(' ') -%}
+        {%- if words[0] not in key_from or (parts | length > 1 and parts[0] not in through) -%}
+            {%- do log(this.identifier ~ ' is made as a whole: ' ~ row['input'] ~ ' changed') -%}
+            {{ return(none) }}
+        {%- endif -%}
+        {%- set how = key_from[words[0]] -%}
+        {%- if how == 'days_told' -%}
+            {%- do queries.append(days_told(row)) -%}
+        {%- elif how.endswith('()') -%}
+            {%- do queries.append(context[how.removesuffix('()')](row)) -%}
+        {%- else -%}
+            {%- do files.setdefault(words[0], []).append(words[1]) -%}
+            {%- if row['is_now'] is none -%}{%- do gone.setdefault(words[0], []).append(words[1]) -%}{%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- for feed, ids in gone.items() -%}
+        {#- Rows of a file that is gone stay in the table of the feed until it is tidied up. -#}
+        {%- set kept = run_query(
+            'select count(distinct _file_id) from ' ~ landing_table(feed)
+            ~ ' where _file_id in (' ~ ids | unique | join(', ') ~ ')'
+        ).rows[0][0] -%}
+        {%- if kept < ids | unique | list | length -%}
+            {%- do log(this.identifier ~ ' is made as a whole: rows of ' ~ feed ~ ' are tidied away') -%}
+            {{ return(none) }}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- for feed, ids in files.items() -%}
+        {%- do queries.append(
+            'select ' ~ key_from[feed] ~ ' as changed_key from ' ~ landing_table(feed)
+            ~ ' where _file_id in (' ~ ids | unique | join(', ') ~ ')'
+        ) -%}
+    {%- endfor -%}
+    {{ return(queries | unique | list) }}
+{% endmacro %}
+
+
+{% macro days_told(changed) %}
+    {#- The days that a table told when it went from one version to the next. One that was made as a whole
+        since, or twice, told nothing of that step. -#}
+    {%- set step -%}
+        from {{ changed_values() }}
+        where
+            model = '{{ changed['input'] }}'
+            and from_version = '{{ changed['was'] }}'
+            and to_version = '{{ changed['is_now'] }}'
+    {%- endset -%}
+    {%- if run_query('select count(*) ' ~ step).rows[0][0] == 0 -%}
+        {%- do log(this.identifier ~ ' is made as a whole: ' ~ changed['input'] ~ ' was') -%}
+        {{ return('unknown') }}
+    {%- endif -%}
+    {{ return('select cast(changed_key as date) as changed_key ' ~ step) }}
+{% endmacro %}
+
+
+{% macro found_few_keys(queries) %}
+    {#- Collect the changed keys; false when the table had better be made as a whole. -#}
+    {%- if 'unknown' in queries -%}{{ return(false) }}{%- endif -%}
+    {%- call statement('changed_keys') -%}
+        create or replace temporary table {{ changed_keys() }} as
+        select distinct changed_key
+        from (
+            {{ queries | join(' union all ') }}
+        )
+        where changed_key is not null
+    {%- endcall -%}
+    {%- set counted = run_query(
+        'select (select count(*) from ' ~ changed_keys() ~ '), (select count(*) from ' ~ this ~ ')'
+    ).rows[0] -%}
+    {{ return(counted[0] <= 10000 or counted[0] * 100 <= counted[1] * config.get('whole_from', 10)) }}
+{% endmacro %}
+
+
+{% macro make_changed() %}
+    {#- Delete the rows of the changed keys, and insert them as they are now. -#}
+    {%- set key, told = config.require('unique_key'), config.get('tells') -%}
+    {%- set of_changed_keys = ' where ' ~ key ~ ' in (select changed_key from ' ~ changed_keys() ~ ')' -%}
+    {%- set told_values -%}
+        insert into {{ changed_values() }}
+        select distinct '{{ this.identifier }}', null, null, cast({{ told }} as varchar) from {{ this }}
+    {%- endset -%}
+    {%- if config.get('contract').enforced -%}{%- do get_assert_columns_equivalent(sql) -%}{%- endif -%}
+    {%- set before = table_identity() -%}
+    {%- if told -%}
+        {%- do run_statement(
+            'delete from ' ~ changed_values() ~ " where model = '" ~ this.identifier ~ "'"
+        ) -%}
+        {%- do run_statement(told_values ~ of_changed_keys) -%}
+    {%- endif -%}
+    {%- do run_statement('delete from ' ~ this ~ of_changed_keys) -%}
+    {%- call statement('main') -%}
+        insert into {{ this }} by name
+        {{ sql }}
+    {%- endcall -%}
+    {%- do remember_inputs() -%}
+    {%- if told -%}
+        {%- do run_statement(told_values ~ of_changed_keys) -%}
+        {#- One more, of no value, says that the step was told though no row changed. -#}
+        {%- do run_statement(
+            'insert into ' ~ changed_values() ~ " (model) values ('" ~ this.identifier ~ "')"
+        ) -%}
+        {%- do run_statement(
+            'update ' ~ changed_values() ~ " set from_version = '" ~ before ~ "', to_version = '"
+            ~ table_identity() ~ "' where model = '" ~ this.identifier ~ "'"
+        ) -%}
+    {%- endif -%}
+    {%- do run_statement('drop table ' ~ changed_keys()) -%}
+{% endmacro %}
+
+
+{% macro run_statement(query) %}
+    {%- call statement() -%}{{ query }}{%- endcall -%}
+{% endmacro %}
+
+
+{% macro table_identity() %}
+    {{- return(run_query(
+        'select ' ~ identity() ~ ' from ' ~ model_inputs() ~ " where model = '" ~ this.identifier ~ "'"
+    ).rows[0][0]) -}}
+{% endmacro %}
