@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.events.base_types import EventLevel
@@ -35,6 +36,28 @@ class Plugin(BasePlugin):
         """Nothing was looked at yet."""
         self._looked_in_run = ""
         self._lock = threading.Lock()
+
+    def update_connection_config(
+        self,
+        creds: DuckDBCredentials,  # noqa: ARG002 - dbt's signature
+        config: dict[str, Any],
+    ) -> None:
+        """Say how much of the machine DuckDB may take, as the database opens.
+
+        Not by `settings` of the profile, which are set for each cursor: DuckDB refuses to be told
+        of its temporary folder again, even of the same one, once it has spilled to it.
+
+        Raises:
+            DbtRuntimeError: a setting has a value that it cannot have.
+        """
+        try:
+            settings = read_settings()
+        except SettingsError as error:
+            raise DbtRuntimeError(str(error)) from error
+        config["memory_limit"] = settings.memory_limit
+        config["temp_directory"] = str(settings.temporary)
+        if settings.threads is not None:
+            config["threads"] = settings.threads
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Make what loads need, and where models note what they were made from (macros/build/)."""

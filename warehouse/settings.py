@@ -27,9 +27,10 @@ class Settings:
             (`WAREHOUSE_LANDING`).
         sample_data: whether the sample seeds are read too (`WAREHOUSE_SAMPLE_DATA`, 1 or 0);
             reference seeds always are.
-        threads: threads of a build (`WAREHOUSE_THREADS`); profiles.yml hands it to dbt.
-        memory_limit: memory of a build, as DuckDB writes it (`WAREHOUSE_MEMORY_LIMIT`); also by
-            profiles.yml.
+        threads: threads of DuckDB in a build (`WAREHOUSE_THREADS`); None for all processors.
+        memory_limit: memory of DuckDB in a build, as it writes it (`WAREHOUSE_MEMORY_LIMIT`); half
+            of the machine's by default.
+        temporary: the folder for what does not fit into it (`WAREHOUSE_TEMP`).
     """
 
     root: Path
@@ -40,8 +41,9 @@ class Settings:
     data_docs: Path
     landing: Path
     sample_data: bool
-    threads: int
+    threads: int | None
     memory_limit: str
+    temporary: Path
 
     def shown(self, path: Path) -> str:
         """A path as people type it: from the root where it is inside."""
@@ -62,6 +64,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
     def path(name: str, default: str) -> Path:
         return root / (environment.get(name) or default)
 
+    threads = _read(environment, "WAREHOUSE_THREADS", "", r"[1-9]\d{0,2}|", "such as 2")
     return Settings(
         root=root,
         database=path("WAREHOUSE_DB", "build/warehouse.duckdb"),
@@ -71,14 +74,15 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         data_docs=path("WAREHOUSE_DATA_DOCS", "build/data_docs"),
         landing=path("WAREHOUSE_LANDING", "landing"),
         sample_data=_read_flag(environment, "WAREHOUSE_SAMPLE_DATA", default=True),
-        threads=int(_read(environment, "WAREHOUSE_THREADS", "2", r"[1-9]\d{0,2}", "such as 2")),
+        threads=int(threads) if threads else None,
         memory_limit=_read(
             environment,
             "WAREHOUSE_MEMORY_LIMIT",
-            "4GiB",
+            "50%",
             r"\d+(\.\d+)? ?([KMGT]i?B|%)",
             "such as 4GiB or 50%",
         ),
+        temporary=path("WAREHOUSE_TEMP", "build/tmp"),
     )
 
 

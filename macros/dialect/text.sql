@@ -64,3 +64,13 @@
 {% macro duckdb__list_length(list) -%}
     len({{ list }})
 {%- endmacro %}
+
+
+{% macro row_hash(columns) %}
+    {#- A number that rows with equal columns have in common, nulls being equal; others seldom do. -#}
+    {{- return(adapter.dispatch('row_hash')(columns)) -}}
+{% endmacro %}
+
+{% macro duckdb__row_hash(columns) -%}
+    hash({{ columns | join(', ') }})
+{%- endmacro %}

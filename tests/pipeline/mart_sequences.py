@@ -33,7 +33,8 @@ def orders(dice: Random) -> str:
         dice,
         lambda: (
             f"O{dice.randint(1, 15)},C{dice.randint(1, 5)},"
-            f"{dice.choice(DAYS)} 1{dice.randint(0, 9)}:00:00,{dice.randint(0, 999)}.{dice.randint(10, 99)},"
+            f"{dice.choice(DAYS)} 1{dice.randint(0, 9)}:00:00,"
+            f"{dice.randint(0, 999)}.{dice.randint(10, 99)},"
             + dice.choice(["completed"] * 5 + ["pending", "cancelled", "lost"])
         ),
     )

@@ -14,7 +14,7 @@ def test_without_variables_everything_has_a_default(tmp_path: Path) -> None:
     settings = read_settings({}, root=tmp_path)
     assert settings.landing == tmp_path / "landing"
     assert settings.sample_data
-    assert (settings.threads, settings.memory_limit) == (2, "4GiB")
+    assert (settings.threads, settings.memory_limit) == (None, "50%")
 
 
 def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
@@ -47,3 +47,28 @@ def test_a_wrong_setting_stops_the_build_with_one_line(project: Project) -> None
     outcome = project.build(WAREHOUSE_THREADS="many")
     assert outcome.exit_code == 2
     assert outcome.lines == ["error: WAREHOUSE_THREADS is 'many'; it must be such as 2"]
+
+
+def test_the_database_of_a_build_takes_what_the_settings_say(
+    project: Project, tmp_path: Path
+) -> None:
+    asked = (
+        "select current_setting('threads') || ' ' || current_setting('memory_limit') || ' ' "
+        "|| right(current_setting('temp_directory'), 6) as found"
+    )
+    outcome = project.dbt(
+        *("show", "--inline", asked),
+        WAREHOUSE_THREADS="1",
+        WAREHOUSE_MEMORY_LIMIT="512MiB",
+        WAREHOUSE_TEMP=str(tmp_path / "spill"),
+    )
+    assert outcome.exit_code == 0, outcome.lines[-5:]
+    assert any("1 512.0 MiB /spill" in line for line in outcome.lines)
+
+
+def test_plain_dbt_says_a_wrong_setting_in_one_line(project: Project) -> None:
+    outcome = project.dbt("show", "--inline", "select 1", WAREHOUSE_MEMORY_LIMIT="lots")
+    assert outcome.exit_code == 2
+    said = [line for line in outcome.lines if "WAREHOUSE_MEMORY_LIMIT" in line]
+    assert len(said) == 1
+    assert "it must be such as 4GiB or 50%" in said[0]

@@ -9,30 +9,33 @@ customers as (
 
 ),
 
-sales as (
+-- By the customer that the order names, before the members are looked up: there are fewer.
+spending_by_id as (
 
     select
-        coalesce(customers.customer_id, 'Unknown') as member_id,
-        int_orders.order_id,
-        int_orders.order_date,
-        int_orders.revenue
-    from {{ ref('int_orders') }} as int_orders
-    left join customers
-        on int_orders.customer_id = customers.customer_id
-    where int_orders.is_sale
+        customer_id,
+        sum(revenue) as total_spent,
+        count(*) as order_count,
+        min(order_date) as first_order_date,
+        max(order_date) as last_order_date
+    from {{ ref('int_orders') }}
+    where is_sale
+    group by customer_id
 
 ),
 
 spending as (
 
     select
-        member_id,
-        coalesce(sum(revenue), 0) as total_spent,
-        count(*) as order_count,
-        min(order_date) as first_order_date,
-        max(order_date) as last_order_date
-    from sales
-    group by member_id
+        coalesce(customers.customer_id, 'Unknown') as member_id,
+        coalesce(sum(spending_by_id.total_spent), 0) as total_spent,
+        sum(spending_by_id.order_count) as order_count,
+        min(spending_by_id.first_order_date) as first_order_date,
+        max(spending_by_id.last_order_date) as last_order_date
+    from spending_by_id
+    left join customers
+        on spending_by_id.customer_id = customers.customer_id
+    group by coalesce(customers.customer_id, 'Unknown')
 
 ),
 

@@ -13,9 +13,20 @@
 ) }}
 with
 
-int_sale_days as (
+sale_days as (
 
-    select * from {{ ref('int_sale_days') }}
+    select
+        date,
+        cast({{ dbt.dateadd('day', -1, 'date') }} as date) as previous_day,
+        date = min(date) over () as is_first_day
+    from {{ ref('int_sale_days') }}
+
+),
+
+days as (
+
+    select * from sale_days
+    {{ where_changed('date') }}
 
 ),
 
@@ -31,17 +42,6 @@ products as (
         product_id,
         name
     from {{ ref('product_metrics') }}
-
-),
-
-days as (
-
-    select
-        date,
-        {{ dbt.dateadd('day', -1, 'date') }} as previous_day,
-        date = (select min(date) from int_sale_days) as is_first_day
-    from int_sale_days
-    {{ where_changed('date') }}
 
 ),
 
