@@ -19,6 +19,7 @@ from warehouse.settings import Settings
 
 PERIOD_DAYS = 30
 REASONS_SHOWN = 3
+UNCHANGED = "UNCHANGED"  # what macros/build/table.sql says of a table that it left alone
 
 
 class NotBuiltError(Exception):
@@ -394,8 +395,12 @@ def _outcome(run: Run, settings: Settings, expectations: str) -> list[str]:
     tests = run.count("test", "pass", "warn")
     unit_tests = run.count("unit_test", "pass")
     warned = run.count("test", "warn")
+    kept = sum(result.kind == "model" and result.message == UNCHANGED for result in run.results)
+    models = f"{run.count('model', 'success') - kept} models built"
+    if kept:
+        models += f", {kept} unchanged"
     return [
-        f"{run.count('model', 'success')} models built; {tests} data tests and {unit_tests} unit "
+        f"{models}; {tests} data tests and {unit_tests} unit "
         f"tests passed{f', {warned} with warnings' if warned else ''}; {run.seconds:.0f} s.",
         "",
         *_aligned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -148,6 +149,13 @@ def test_the_end_counts_models_tests_and_warnings(settings: Settings) -> None:
     text = report(RUN, settings)
     assert "1 models built; 2 data tests and 1 unit tests passed, 1 with warnings; 12 s." in text
     assert "Feeds" not in text
+
+
+def test_the_end_counts_tables_that_were_left_as_they_were_apart(settings: Settings) -> None:
+    create(settings)
+    kept = NodeResult("model", "e", "success", "UNCHANGED", 0)
+    text = report(replace(RUN, results=[*RUN.results, kept, kept]), settings)
+    assert "1 models built, 2 unchanged; 2 data tests" in text
 
 
 def test_no_database_says_to_build(settings: Settings) -> None:
