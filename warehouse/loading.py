@@ -54,7 +54,7 @@ class Plugin(BasePlugin):
             settings = read_settings()
         except SettingsError as error:
             raise DbtRuntimeError(str(error)) from error
-        config["memory_limit"] = settings.memory_limit
+        config["memory_limit"] = settings.memory_bytes
         config["temp_directory"] = str(settings.temporary)
         if settings.threads is not None:
             config["threads"] = settings.threads

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,13 @@ class Settings:
     memory_limit: str
     temporary: Path
 
+    @property
+    def memory_bytes(self) -> str:
+        """The memory limit as every version of DuckDB reads it: a share in bytes."""
+        if not self.memory_limit.endswith("%"):
+            return self.memory_limit
+        return f"{int(memory_of_machine() * float(self.memory_limit[:-1]) / 100)}B"
+
     def shown(self, path: Path) -> str:
         """A path as people type it: from the root where it is inside."""
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
@@ -84,6 +92,24 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         ),
         temporary=path("WAREHOUSE_TEMP", "build/tmp"),
     )
+
+
+def memory_of_machine(
+    limits: Sequence[Path] = (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ),
+) -> int:
+    """How many bytes of memory there are, for a container those that it may take.
+
+    Args:
+        limits: files of the container's limit; one that is missing or says no number is none.
+    """
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in limits:
+        with suppress(OSError, ValueError):
+            found.append(int(file.read_text()))
+    return min(found)
 
 
 def _read_flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.support import Project
-from warehouse.settings import SettingsError, read_settings
+from warehouse.settings import SettingsError, memory_of_machine, read_settings
 
 
 def test_without_variables_everything_has_a_default(tmp_path: Path) -> None:
@@ -41,6 +42,18 @@ def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: str, tmp_pa
 def test_memory_is_written_as_duckdb_reads_it(value: str, tmp_path: Path) -> None:
     settings = read_settings({"WAREHOUSE_MEMORY_LIMIT": value}, root=tmp_path)
     assert settings.memory_limit == value
+
+
+def test_a_share_of_memory_is_one_of_the_machine_or_of_the_container(tmp_path: Path) -> None:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    container, none = tmp_path / "memory.max", tmp_path / "none"
+    container.write_text("1073741824\n")
+    none.write_text("max\n")
+    assert memory_of_machine([tmp_path / "missing", none]) == machine
+    assert memory_of_machine([none, container]) == 1024**3
+    share = read_settings({"WAREHOUSE_MEMORY_LIMIT": "25%"}, root=tmp_path).memory_bytes
+    assert share == f"{memory_of_machine() // 4}B"
+    assert read_settings({"WAREHOUSE_MEMORY_LIMIT": "2GB"}, root=tmp_path).memory_bytes == "2GB"
 
 
 def test_a_wrong_setting_stops_the_build_with_one_line(project: Project) -> None:
