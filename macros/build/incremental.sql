@@ -3,7 +3,7 @@
     tell. The rows of these keys are deleted and made anew, in one transaction, so that late rows, rows
     that move to another day and rows that are gone come out as in a rebuild. Whatever else changed (its
     SQL, a view, a setting, an input that tells no keys) makes the table anew as a whole; so do more
-    keys than `whole_from` percent of its rows.
+    keys than a tenth of its rows, and than 10,000.
 
     config:
         unique_key   the column whose values are deleted and made anew; never null
@@ -13,7 +13,7 @@
         through      tables that it reads whose changes the same feeds tell
         tells        a column of days; those whose rows changed are kept for the tables that read this
 
-    The model says where {{ '{{ where_changed(column) }}' }} keeps to the changed keys. -#}
+    The model says with where_changed(column) what it keeps to the changed keys. -#}
 
 
 {% materialization incremental, adapter='duckdb' %}
@@ -42,10 +42,14 @@
 
 
 {% macro where_changed(column) %}
-    {#- Keep to the changed keys; nothing where the model is made as a whole, as in unit tests, which
-        have no `this`. -#}
+    {#- Keep to the rows in which the column, or one of more expressions, is a changed key; nothing where
+        the model is made as a whole, as in unit tests, which have no `this`. -#}
     {%- if this is not none and is_incremental() -%}
-        /* changed keys */ where {{ column }} in (select changed_key from {{ changed_keys() }}) /* only */
+        {%- set conditions = [] -%}
+        {%- for expression in (column,) + varargs -%}
+            {%- do conditions.append(expression ~ ' in (select changed_key from ' ~ changed_keys() ~ ')') -%}
+        {%- endfor -%}
+        /* changed keys */ where {{ conditions | join(' or ') }} /* only */
     {%- endif -%}
 {% endmacro %}
 
@@ -84,6 +88,9 @@
             {%- do queries.append(days_told(row)) -%}
         {%- elif how.endswith('()') -%}
             {%- do queries.append(context[how.removesuffix('()')](row)) -%}
+        {%- elif words | length < 2 -%}
+            {%- do log(this.identifier ~ ' is made as a whole: ' ~ row['input'] ~ ' names no file') -%}
+            {{ return(none) }}
         {%- else -%}
             {%- do files.setdefault(words[0], []).append(words[1]) -%}
             {%- if row['is_now'] is none -%}{%- do gone.setdefault(words[0], []).append(words[1]) -%}{%- endif -%}
@@ -142,7 +149,9 @@
     {%- set counted = run_query(
         'select (select count(*) from ' ~ changed_keys() ~ '), (select count(*) from ' ~ this ~ ')'
     ).rows[0] -%}
-    {{ return(counted[0] <= 10000 or counted[0] * 100 <= counted[1] * config.get('whole_from', 10)) }}
+    {%- set are_few = counted[0] <= 10000 or counted[0] * 10 <= counted[1] -%}
+    {%- if not are_few -%}{%- do run_statement('drop table ' ~ changed_keys()) -%}{%- endif -%}
+    {{ return(are_few) }}
 {% endmacro %}
 
 

@@ -10,7 +10,17 @@
     <table>          all inputs of a table that it reads; those of a table that the same files tell
                      of (through, and the repeated keys of a feed) one by one, `<table>: <input>`
 
-    Equal inputs make an equal table: a model reads nothing but its inputs, and no clock. -#}
+    Equal inputs make an equal table. A model that reads a clock, a file of its own or chance, or a view
+    that does, is made in each build; so is one that reads what is not known here (`unknown`). -#}
+
+
+{% macro reads_more_than_inputs() %}
+    {#- A regular expression of SQL whose value no input tells. -#}
+    {{- return(
+        "(?i)\\b(read_\\w+|glob|now|today|random|uuid\\w*|gen_random_uuid|getenv|getvariable)\\s*\\("
+        ~ "|\\bcurrent_(date|time|timestamp)\\b|\\bfrom\\s+'"
+    ) -}}
+{% endmacro %}
 
 
 {% macro model_inputs() %}
@@ -58,6 +68,17 @@
     where
         database_name = {{ text_literals([this.database]) }}
         and schema_name || '.' || view_name in ({{ text_literals(found.views or ['']) }})
+    union all
+    select 'more than inputs', '{{ invocation_id }}'
+    where
+        {{ 'true' if modules.re.search(reads_more_than_inputs(), sql) else 'false' }}
+        or exists (
+            select 1 from duckdb_views()
+            where
+                database_name = {{ text_literals([this.database]) }}
+                and schema_name || '.' || view_name in ({{ text_literals(found.views or ['']) }})
+                and regexp_matches(sql, {{ text_literals([reads_more_than_inputs()]) }})
+        )
     {%- for feed in found.feeds | unique %}
     union all
         {%- if feed in followed or config.get('is_made_of_files') %}

@@ -13,17 +13,19 @@ categories as (
 
 ),
 
--- Products of a category share orders and are rounded each, so they are not added up here.
+-- Products of a category share orders and are rounded each, so all is counted from the lines.
 sales as (
 
     select
         category,
-        sum(units_sold) as units_sold,
-        sum(order_count) as order_count,
-        sum(revenue) as revenue,
-        sum(revenue_usd) as revenue_usd,
-        sum(lines_without_rate) as lines_without_rate
-    from {{ ref('int_category_days') }}
+        sum(quantity) as units_sold,
+        count(distinct order_id) as order_count,
+        sum(total_price) as revenue,
+        sum(total_price_usd) as revenue_usd,
+        sum(case when total_price is not null and total_price_usd is null then 1 else 0 end)
+            as lines_without_rate
+    from {{ ref('order_lines') }}
+    where is_sale
     group by category
 
 ),

@@ -5,7 +5,7 @@
     materialized='incremental',
     unique_key='date',
     key_from={
-        'int_product_days': 'days_told_and_the_next()',
+        'order_lines': 'days_told_and_the_next()',
         'int_orders': 'days_off_the_calendar()',
         'product_metrics': 'days_of_other_products()'
     },
@@ -30,9 +30,23 @@ days as (
 
 ),
 
-int_product_days as (
+-- A day and the one before it are all that a day needs.
+order_lines as (
 
-    select * from {{ ref('int_product_days') }}
+    select * from {{ ref('order_lines') }}
+    {{ where_changed('date', 'date + 1') }}
+
+),
+
+daily_units as (
+
+    select
+        date,
+        case when is_known_product then product_id else 'Unknown' end as product_id,
+        sum(quantity) as units
+    from order_lines
+    where is_sale
+    group by date, case when is_known_product then product_id else 'Unknown' end
 
 ),
 
@@ -51,17 +65,17 @@ zero_filled as (
         days.date,
         products.product_id,
         products.name,
-        cast(coalesce(int_product_days.units_sold, 0) as bigint) as units,
+        cast(coalesce(daily_units.units, 0) as bigint) as units,
         case
-            when not days.is_first_day then cast(coalesce(days_before.units_sold, 0) as bigint)
+            when not days.is_first_day then cast(coalesce(days_before.units, 0) as bigint)
         end as units_previous_day
     from days
     cross join products
-    left join int_product_days
+    left join daily_units
         on
-            days.date = int_product_days.date
-            and products.product_id = int_product_days.product_id
-    left join int_product_days as days_before
+            days.date = daily_units.date
+            and products.product_id = daily_units.product_id
+    left join daily_units as days_before
         on
             days.previous_day = days_before.date
             and products.product_id = days_before.product_id

@@ -9,19 +9,30 @@ products as (
 
 ),
 
+sold_lines as (
+
+    select
+        *,
+        case when is_known_product then product_id else 'Unknown' end as member_id
+    from {{ ref('order_lines') }}
+    where is_sale
+
+),
+
 sales as (
 
     select
-        product_id as member_id,
-        sum(units_sold) as units_sold,
-        sum(order_count) as order_count,
-        sum(revenue) as revenue,
-        sum(revenue_usd) as revenue_usd,
-        sum(lines_without_rate) as lines_without_rate,
+        member_id,
+        sum(quantity) as units_sold,
+        count(distinct order_id) as order_count,
+        sum(total_price) as revenue,
+        sum(total_price_usd) as revenue_usd,
+        sum(case when total_price is not null and total_price_usd is null then 1 else 0 end)
+            as lines_without_rate,
         min(date) as first_sale_date,
         max(date) as last_sale_date
-    from {{ ref('int_product_days') }}
-    group by product_id
+    from sold_lines
+    group by member_id
 
 ),
 
