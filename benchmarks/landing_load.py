@@ -11,16 +11,15 @@ seeds are compared with dbt's default.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
+from benchmarks.warehouse_build import read_nodes
 from tests.support import Project
 
 
@@ -61,12 +60,9 @@ def engine_seconds(project: Project, *command: str, **environment: str) -> float
     outcome = project.dbt(*command, **environment)
     if outcome.exit_code:
         raise SystemExit("\n".join(outcome.lines))
-    report = json.loads((project.folder / "target/run_results.json").read_text())
-    (timing,) = [step for step in report["results"][0]["timing"] if step["name"] == "execute"]
-    started, ended = (
-        datetime.fromisoformat(timing[name]) for name in ("started_at", "completed_at")
-    )
-    return (ended - started).total_seconds()
+    _begun, nodes = read_nodes(project.folder / "target")
+    (seconds,) = nodes.values()
+    return seconds
 
 
 def load_seconds(project: Project, *arguments: str) -> float:

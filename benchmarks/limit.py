@@ -13,7 +13,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -180,6 +180,16 @@ def mart_differences(connection: duckdb.DuckDBPyConnection, mart: str) -> list[s
     return found
 
 
+def say_what_it_took(parser: Parser, make: Callable[[], float]) -> int:
+    """Make the marts and print one line of JSON; 2 when an input cannot be used."""
+    try:
+        seconds = make()
+    except UnusableError as error:
+        parser.error(str(error))
+    print(json.dumps({"seconds": round(seconds, 3), "peak_mib": peak_mib()}))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the marts and print one line of JSON; 2 when an input cannot be used."""
     parser = Parser(prog="python -m benchmarks.limit", description=__doc__)
@@ -188,14 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="threads of DuckDB (2)")
     parser.add_argument("--memory-limit", default="4GiB", help="memory of DuckDB (4GiB)")
     options = parser.parse_args(arguments)
-    try:
-        seconds = make_marts(
+    return say_what_it_took(
+        parser,
+        lambda: make_marts(
             options.landing, options.database, options.threads, options.memory_limit
-        )
-    except UnusableError as error:
-        parser.error(str(error))
-    print(json.dumps({"seconds": round(seconds, 3), "peak_mib": peak_mib()}))
-    return 0
+        ),
+    )
 
 
 if __name__ == "__main__":

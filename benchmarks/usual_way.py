@@ -8,7 +8,6 @@ from the first file to the last Parquet file, without the start of Python and it
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from benchmarks.limit import (
     UnusableError,
     check_landing,
     columns_of,
-    peak_mib,
+    say_what_it_took,
     surplus,
 )
 
@@ -720,12 +719,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("landing", type=Path, help="folder of a large set")
     parser.add_argument("out", type=Path, help="folder of the Parquet files")
     options = parser.parse_args(arguments)
-    try:
-        seconds = make_marts(options.landing, options.out)
-    except UnusableError as error:
-        parser.error(str(error))
-    print(json.dumps({"seconds": round(seconds, 3), "peak_mib": peak_mib()}))
-    return 0
+    return say_what_it_took(parser, lambda: make_marts(options.landing, options.out))
 
 
 if __name__ == "__main__":

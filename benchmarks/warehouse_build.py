@@ -38,7 +38,8 @@ from typing import ParamSpec, TypeVar
 import duckdb
 
 from benchmarks.limit import Parser
-from tests.support import ROOT, Project
+from tests.support import ROOT, Project, own_environment
+from warehouse.settings import memory_of_machine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -191,17 +192,12 @@ def run_child(
     Raises:
         BenchmarkError: It failed; with the last 20 lines of what it printed.
     """
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
-    }
     with tempfile.TemporaryFile() as printed:
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=folder,
-            env=inherited | dict(environment),
+            env=own_environment() | dict(environment),
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
@@ -475,7 +471,7 @@ def machine() -> str:
         if line.startswith("model name"):
             processor = line.partition(":")[2].strip()
             break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = memory_of_machine() / 2**30
     packages = ("duckdb", "dbt-core", "dbt-duckdb", "pandas")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     python = platform.python_version()

@@ -31,6 +31,15 @@ _PARTS = (
 ALONE = {"DBT_INDIRECT_SELECTION": "cautious", "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test"}
 
 
+def own_environment() -> dict[str, str]:
+    """The variables of this process without settings of dbt, of the warehouse and of pytest."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
+    }
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command printed and how it ended."""
@@ -84,15 +93,10 @@ class Project:
             if largest_file is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
-        settings = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
-        }
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.folder,
-            env=settings | environment,
+            env=own_environment() | environment,
             preexec_fn=limit_files,
             capture_output=True,
             text=True,

@@ -31,12 +31,7 @@
     {%- else -%}
         {%- do make_whole() -%}
     {%- endif -%}
-    {%- do persist_docs(this, model) -%}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {{ adapter.commit() }}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
-
-    {{ return({'relations': [this.incorporate(type='table')]}) }}
+    {{ return(made_table()) }}
 
 {% endmaterialization %}
 

@@ -22,14 +22,19 @@
         {%- endcall -%}
         {%- do put_in_place(new_table) -%}
     {%- endif -%}
-    {%- do persist_docs(this, model) -%}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {{ adapter.commit() }}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
-
-    {{ return({'relations': [this.incorporate(type='table')]}) }}
+    {{ return(made_table()) }}
 
 {% endmaterialization %}
+
+
+{% macro made_table() %}
+    {#- The end of a materialization that made the table, or changed it. -#}
+    {%- do persist_docs(this, model) -%}
+    {%- do run_hooks(post_hooks, inside_transaction=True) -%}
+    {%- do adapter.commit() -%}
+    {%- do run_hooks(post_hooks, inside_transaction=False) -%}
+    {{ return({'relations': [this.incorporate(type='table')]}) }}
+{% endmacro %}
 
 
 {% macro kept_table() %}

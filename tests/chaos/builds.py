@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import Project
+from tests.support import Project, own_environment
 from warehouse.published import CATALOG, PublishedFolder
 
 HERE = Path(__file__).resolve().parent
@@ -134,15 +133,11 @@ class SmallProject(Project):
         shutil.copytree(HERE / "project/models", folder / "models")
         for file in (folder / "tests/data").glob("*.sql"):
             file.unlink()
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
-        }
         self._forge = subprocess.Popen(
             [sys.executable, "-u", "-P", str(HERE / "forge.py")],
             cwd=folder,
-            env=kept | {"DBT_PROFILES_DIR": "profiles", "WAREHOUSE_PUBLISHED": str(published)},
+            env=own_environment()
+            | {"DBT_PROFILES_DIR": "profiles", "WAREHOUSE_PUBLISHED": str(published)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

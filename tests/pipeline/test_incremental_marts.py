@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, Project, copy_of
+from tests.support import ROOT, Project, copy_of, own_environment
 
 NO_SAMPLE = {"WAREHOUSE_SAMPLE_DATA": "0"}
 LEFT_OUT = ("--exclude", "expectation_results", "publication")
@@ -233,16 +232,11 @@ def test_marts_equal_a_full_refresh_after_any_sequence_of_files(
     project = Project(tmp_path / "project", parsed_from=built)
     assert project.dbt("seed").exit_code == 0
     results = tmp_path / "results.json"
-    settings = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
-    }
     seeds = [str(seed) for seed in range(1, 9)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.pipeline.mart_sequences", project.folder, results, *seeds],
         cwd=project.folder,
-        env=settings | {"PYTHONPATH": str(ROOT)},
+        env=own_environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=1200,

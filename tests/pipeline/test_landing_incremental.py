@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ALONE, Outcome, Project
+from tests.support import ALONE, Outcome, Project, own_environment
 
 NODES = ("--select", "products", "base_products", "base_products_repeats", "stg_products")
 HEADER = "product_id,name,category,price,inventory_count\n"
@@ -313,15 +313,10 @@ def test_a_build_that_is_killed_while_it_loads_loses_nothing(project: Project) -
         "order_items/old.csv",
         header + "".join(lines.format(number) for number in range(100)) * (many // 300),
     )
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
-    }
     process = subprocess.Popen(
         [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "build", *nodes],
         cwd=project.folder,
-        env=environment | ALONE | NO_SAMPLE | {"DBT_PROFILES_DIR": "profiles"},
+        env=own_environment() | ALONE | NO_SAMPLE | {"DBT_PROFILES_DIR": "profiles"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
