@@ -8,13 +8,22 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build fetch-fx rejected test serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations lint sample clean
+.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: $(VENV)/installed ## Set up, then build and test everything and show the numbers (ARGS="..." goes to dbt)
 	@$(BIN)/python -m warehouse build $(ARGS)
+
+spark-up: $(VENV)/installed-spark ## Start a small Spark cluster on this machine (needs Java 17)
+	@$(BIN)/python -m warehouse spark-up $(ARGS)
+
+spark-down: $(VENV)/installed-spark ## Stop the Spark cluster; its tables stay
+	@$(BIN)/python -m warehouse spark-down
+
+spark-build: $(VENV)/installed-spark ## As build, on the Spark cluster (WAREHOUSE_SPARK_HOST for one elsewhere)
+	@$(BIN)/python -m warehouse spark-build $(ARGS)
 
 fetch-fx: $(VENV)/installed ## Fetch rates of exchange into landing/fx_rates (FREECURRENCYAPI_KEY; ARGS="--from-date 2024-01-01")
 	@$(BIN)/python -m warehouse fetch-fx $(ARGS)
@@ -24,7 +33,13 @@ rejected: $(VENV)/installed ## Write the rejected rows of a feed, to mend: make 
 	@$(BIN)/python -m warehouse rejected '$(FEED)'
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto -m 'not spark and not spark_sql' $(ARGS)
+
+test-spark: $(VENV)/installed-spark $(VENV)/installed-dev ## Compare builds on DuckDB and on Spark, and break the cluster (needs Java 17)
+	@$(BIN)/python -m pytest -m spark $(ARGS)
+
+check-spark: $(VENV)/installed-spark $(VENV)/installed-dev ## Ask Spark whether it understands every model, without a cluster (needs Java 17)
+	@$(BIN)/python -m pytest -m spark_sql $(ARGS)
 
 serve: $(VENV)/installed ## Serve the published numbers at http://127.0.0.1:5000 (HOST, PORT, WORKERS)
 	@$(FLASK) serve
@@ -80,6 +95,7 @@ sample: $(VENV)/installed ## Write the sample input anew (seeds/<area>/<feed>.cs
 	@$(BIN)/python seeds/generate_data.py --seed 42
 
 clean: ## Remove the virtual environment and everything that was built
+	@test ! -e $(VENV)/installed-spark || $(BIN)/python -m warehouse spark-down
 	@rm -rf $(VENV) target logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find build -mindepth 1 ! -name .gitignore -delete
 
@@ -96,6 +112,11 @@ $(VENV)/bin/python:
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	@echo "Installing requirements.txt into $(VENV) (once, about a minute)"
 	@$(BIN)/python -m pip install -qq --requirement requirements.txt
+	@touch $@
+
+$(VENV)/installed-spark: requirements-spark.txt $(VENV)/installed
+	@echo "Installing requirements-spark.txt into $(VENV) (once, some minutes)"
+	@$(BIN)/python -m pip install -qq --requirement requirements-spark.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed

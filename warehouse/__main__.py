@@ -33,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m warehouse", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("build", help="build and test everything, then show the numbers")
+    commands.add_parser("spark-build", help="build and test everything on a Spark cluster")
+    started = commands.add_parser("spark-up", help="start a small Spark cluster on this machine")
+    started.add_argument("--workers", type=int, default=2, help="workers, each one executor (2)")
+    commands.add_parser("spark-down", help="stop the Spark cluster")
     commands.add_parser("docs", help="make the documentation, a static site")
     served = commands.add_parser("serve-docs", help="serve the documentation on this machine")
     served.add_argument("--port", type=int, default=8080, help="local port (8080)")
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser("fetch-fx", help="write rates of exchange to the landing zone")
     )
     known, for_dbt = parser.parse_known_args(arguments)
-    if for_dbt and known.command != "build":
+    if for_dbt and known.command not in ("build", "spark-build"):
         parser.error(f"unknown arguments: {' '.join(for_dbt)}")
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -53,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         if known.command == "build":
             return build(settings, for_dbt)
+        if known.command == "spark-build":
+            return spark_build(settings, for_dbt)
+        if known.command in ("spark-up", "spark-down"):
+            return spark_cluster(settings, known)
         if known.command == "docs":
             return make_docs(settings)
         if known.command == "serve-docs":
@@ -89,6 +97,43 @@ def build(settings: Settings, for_dbt: Sequence[str]) -> int:
         print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
         return code
     print(f"\n{report(run, settings)}")
+    return 0
+
+
+def spark_build(settings: Settings, for_dbt: Sequence[str]) -> int:
+    """Build on the Spark cluster of the profile, and print the published numbers or what failed."""
+    print(f"Building on Spark at {settings.spark}", flush=True)
+    run = run_dbt(["build", "--target", "spark", *for_dbt], settings, on_spark=True)
+    for warning in run.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if run.exit_code:
+        causes = explain(run, settings)
+        code = _show_causes(causes, run.exit_code)
+        _record_failure(run, causes[0], settings)
+        print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
+        return code
+    print(f"\n{report(run, settings, on_spark=True)}")
+    return 0
+
+
+def spark_cluster(settings: Settings, known: argparse.Namespace) -> int:
+    """Start or stop the Spark cluster of this machine."""
+    from warehouse.spark.cluster import ClusterError, Size, down, up
+
+    folder = settings.root / "build/spark"
+
+    def tell(text: str) -> None:
+        print(text, flush=True)
+
+    try:
+        if known.command == "spark-down":
+            down(folder, tell)
+        else:
+            up(folder, tell, port=settings.spark_port, size=Size(workers=known.workers))
+    except ClusterError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
     return 0
 
 

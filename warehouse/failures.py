@@ -16,7 +16,7 @@ NO_SPACE_TO_PUBLISH = (
 )
 
 # What DuckDB and dbt say, and the line a person needs. The groups of the pattern fill the line,
-# {database} is the database file, {published} the folder of snapshots.
+# {database} is the database file, {published} the folder of snapshots, {spark} a host and port.
 _KNOWN = [
     (
         r"^(?=.*\.parquet)(?=.*(No space left on device|File too large|Could not write all bytes|"
@@ -57,6 +57,13 @@ _KNOWN = [
         r"The profile '(?P<profile>.+?)' does not have a target named '(?P<target>.+?)'.*?"
         r"are:\s*(?P<targets>.+)",
         "profile {profile} has no target named {target}. Use one of: {targets}.",
+    ),
+    (
+        r"Could not connect to any of|TTransportException|TSocket read 0 bytes|Broken pipe|"
+        r"Connection (refused|reset|lost|aborted)|stopped SparkContext|SparkContext was shut down",
+        "the Spark cluster at {spark} does not answer, or went away. Start it with make spark-up, "
+        "or set WAREHOUSE_SPARK_HOST and WAREHOUSE_SPARK_PORT, then build again; what is published "
+        "stays as it is.",
     ),
     (
         r"CSV Parser state machine reached an invalid state.*?file = (?P<file>\S+)",
@@ -135,6 +142,7 @@ def known_failure(text: str, settings: Settings) -> str | None:
                 database=settings.shown(settings.database),
                 profiles=settings.shown(settings.profiles),
                 published=settings.shown(settings.published),
+                spark=settings.spark,
                 **found,
             )
     return None
@@ -154,9 +162,9 @@ def _own_words(text: str) -> str:
         lines = lines[1:]
     kept = []
     for line in lines:
-        if line.startswith(("> in ", "> called by ", "compiled code at")):
+        if line.startswith(("> in ", "> called by ", "compiled code at", "at org.", "at java.")):
             break
-        kept.append(line)
+        kept.append(re.sub(r"^org\.apache\.hive\S*: Error running query: ", "", line))
     if any(line.startswith("Python model failed:") for line in kept):  # then a traceback of Python
         kept = [re.sub(r"^([a-z_]+\.)+", "", [line for line in kept if line][-1])]
     return " ".join(" ".join(kept).split())

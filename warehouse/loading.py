@@ -20,7 +20,8 @@ from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
 
 from warehouse.landing.files import Column, Contract, strays
-from warehouse.landing.load import LoadError, Request, Words, load_feed, prepare
+from warehouse.landing.in_duckdb import load_feed, prepare
+from warehouse.landing.load import LoadError, Request, Words
 from warehouse.settings import Settings, SettingsError, read_settings
 
 _MODEL_TABLES = {
@@ -29,13 +30,35 @@ _MODEL_TABLES = {
 }
 
 
-class Plugin(BasePlugin):
-    """Loads the files of a feed when its base model is built."""
+class Strays:
+    """Says once a run what lies in the landing zone where no feed would look."""
 
-    def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002 - dbt's signature
+    def __init__(self) -> None:
         """Nothing was looked at yet."""
         self._looked_in_run = ""
         self._lock = threading.Lock()
+
+    def say(self, settings: Settings, run: str, feeds: Collection[str]) -> None:
+        """Warn of each, unless this was done in this run."""
+        with self._lock:
+            if self._looked_in_run == run:
+                return
+            self._looked_in_run = run
+        for name in strays(settings.landing, feeds):
+            warn(
+                f"landing/{name} is not read: files go into a folder named after their feed "
+                f"({', '.join(feeds)})"
+            )
+
+
+STRAYS = Strays()
+
+
+class Plugin(BasePlugin):
+    """Loads the files of a feed when its base model is built."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        """Nothing to do: profiles.yml has no settings for it."""
 
     def update_connection_config(
         self,
@@ -66,20 +89,6 @@ class Plugin(BasePlugin):
             listed = ", ".join(f"{column} varchar" for column in columns)
             conn.execute(f'create table if not exists "landing".{table} ({listed})')
 
-    def _look_at_the_landing_zone(
-        self, settings: Settings, run: str, feeds: Collection[str]
-    ) -> None:
-        """Say once a run what lies in the landing zone where no feed would look."""
-        with self._lock:
-            if self._looked_in_run == run:
-                return
-            self._looked_in_run = run
-        for name in strays(settings.landing, feeds):
-            _warn(
-                f"landing/{name} is not read: files go into a folder named after their feed "
-                f"({', '.join(feeds)})"
-            )
-
     def store(self, target_config: TargetConfig) -> None:
         """Load what is new of one feed.
 
@@ -89,7 +98,7 @@ class Plugin(BasePlugin):
         request = read_request(target_config.config)
         try:
             settings = read_settings()
-            self._look_at_the_landing_zone(settings, request.run, target_config.config["feeds"])
+            STRAYS.say(settings, request.run, target_config.config["feeds"])
             # A connection of its own, since dbt's is in a transaction whose end is dbt's to say.
             connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[attr-defined]
             try:
@@ -98,7 +107,7 @@ class Plugin(BasePlugin):
                     request,
                     settings.landing / request.feed,
                     has_sample=settings.sample_data,
-                    words=Words(warn=_warn, tell=_tell),
+                    words=Words(warn=warn, tell=tell),
                 )
             finally:
                 connection.close()
@@ -116,19 +125,14 @@ def read_request(call: Mapping[str, Any]) -> Request:
     """The request that a call of the macro makes."""
     contract = call["contract"]
     return Request(
-        contract=Contract(
-            contract["feed"],
-            tuple(
-                Column(column["name"], tuple(column["aliases"]), column["required"])
-                for column in contract["columns"]
-            ),
-            contract["headerless"],
-        ),
+        contract=read_contract(contract),
         has_key=bool(contract["key"]),
         sql=call["sql"],
         source=call["source"],
         seed_file=call["seed_file"],
         is_reference=contract["reference"],
+        table=call["table"],
+        log=call["log"],
         database=call["database"],
         types=dict(call["types"]),
         day=call["day"],
@@ -138,9 +142,23 @@ def read_request(call: Mapping[str, Any]) -> Request:
     )
 
 
-def _warn(text: str) -> None:
+def read_contract(contract: Mapping[str, Any]) -> Contract:
+    """What files of a feed may look like, of the contract that a macro hands over."""
+    return Contract(
+        contract["feed"],
+        tuple(
+            Column(column["name"], tuple(column["aliases"]), column["required"])
+            for column in contract["columns"]
+        ),
+        contract["headerless"],
+    )
+
+
+def warn(text: str) -> None:
+    """Say a warning as dbt does."""
     fire_event(Note(msg=text), level=EventLevel.WARN)
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Say how far a load is."""
     fire_event(Note(msg=text))

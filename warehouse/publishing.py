@@ -1,8 +1,8 @@
-"""The part of the publication that is Python: a plugin of dbt-duckdb, loaded by profiles.yml.
+"""The part of the publication that is Python: whether this run may publish, the catalog, the log.
 
 macros/publish/publication.sql calls it through `adapter.store_relation`, which is how dbt-duckdb
-lets a materialization reach a plugin. The SQL half copies the marts into files; this half decides
-whether this run may publish, and writes the catalog and the log.
+lets a materialization reach a plugin; profiles.yml loads the plugin. On Spark,
+warehouse.spark.adapter has the same entry. The SQL half copies the marts into files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,31 +78,60 @@ class Counted:
     columns: Columns
 
 
-class Plugin(BasePlugin):
-    """Publishes the marts at the end of a whole, green build."""
+def sum_of_hashes(columns: Columns) -> str:
+    """DuckDB's SQL of the sum over rows, as macros/publish/publication.sql has it on DuckDB."""
+    names = ", ".join(f'"{name}"' for name, _ in columns)
+    return f"'rows ' || coalesce(sum(hash({names})), 0)"
 
-    def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002 - dbt's signature
-        """Follow what becomes of each node from the first connection of the run on."""
+
+class Publishing(ABC):
+    """Publishes the marts at the end of a whole, green build, whatever engine built them."""
+
+    def __init__(self) -> None:
+        """Nothing was followed yet."""
+        self._lock = threading.Lock()
         self._invocation = ""
         self._outcomes: dict[str, Outcome] = {}
         self._started_at = datetime.now(UTC)
         self._rows_rejected: int | None = None
         self._manifest: dict[str, Any] = {}
         self._draft: Draft | None = None
+        self._engine: Mapping[str, str] = {}
         self._seen: tuple[Path, Mapping[str, Any]] | None = None  # folder and catalog of readers
         self._publication = ""
         self._published: tuple[str, int] | None = None  # version and rows
-        self._follow_run()
 
-    def configure_cursor(self, cursor: object) -> None:  # noqa: ARG002 - dbt's signature
-        """Follow the next run too, when one process has several: each starts without followers."""
-        self._follow_run()
+    @abstractmethod
+    def adapter_and_database(self) -> tuple[str, str]:
+        """What makes the files: names and versions of dbt's adapter and of the engine."""
 
-    def _follow_run(self) -> None:
-        callbacks = get_event_manager().callbacks
-        if self._on_event not in callbacks:
-            callbacks.append(self._on_event)
-        self._follow(str(get_invocation_id()))
+    @abstractmethod
+    def count_rejected(self, feed_health: str) -> int | None:
+        """Rows that no mart counts, from the relation that was just built; None when it cannot."""
+
+    def sum_of_rows(self, columns: Columns) -> str:
+        """DuckDB's SQL of the sum over a file's rows, to compare with what the SQL half found."""
+        return sum_of_hashes(columns)
+
+    def steps(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
+        """What the SQL half may call, by the step's name."""
+        return {
+            "begin": self.begin,
+            "keep": self._keep,
+            "write_catalog": self._write_catalog,
+            "publish": self._publish,
+        }
+
+    def follow_run(self) -> None:
+        """Follow what becomes of each node; called for each connection that opens.
+
+        One process may have several runs, and each starts without followers.
+        """
+        with self._lock:
+            callbacks = get_event_manager().callbacks
+            if self._on_event not in callbacks:
+                callbacks.append(self._on_event)
+            self._follow(str(get_invocation_id()))
 
     def _on_event(self, event: Any) -> None:
         """Note what became of a node; dbt says so before it starts what depends on the node."""
@@ -112,15 +143,16 @@ class Plugin(BasePlugin):
         result, unique_id = event.data.run_result, event.data.node_info.unique_id
         self._outcomes[unique_id] = Outcome(result.status, result.num_failures)
         if unique_id.endswith(f".{FEED_HEALTH}") and result.status == "success":
-            self._rows_rejected = _count_rejected(event.data.node_info.node_relation.relation_name)
+            relation = event.data.node_info.node_relation.relation_name
+            self._rows_rejected = self.count_rejected(relation)
         if unique_id == self._publication:
-            self._give_up()
+            self.give_up()
 
     def _follow(self, invocation_id: str) -> None:
         """Forget what another run did, when this is the first word of a new one."""
         if invocation_id == self._invocation:
             return
-        self._give_up()
+        self.give_up()
         self._invocation, self._outcomes, self._published = invocation_id, {}, None
         self._started_at, self._rows_rejected = datetime.now(UTC), None
         which = _flags().WHICH
@@ -181,33 +213,26 @@ class Plugin(BasePlugin):
                 level=EventLevel.WARN,
             )
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """Remove a snapshot that did not come to be published, and let others write."""
         draft, self._draft = self._draft, None
         if draft is not None:
             draft.discard()
 
-    def store(self, target_config: TargetConfig) -> None:
+    def do(self, call: dict[str, Any]) -> None:
         """Do one step of the publication, and put what comes of it into the call.
 
         Raises:
             DbtRuntimeError: it cannot be done; one line that says why and what to do.
         """
-        call = target_config.config
-        steps = {
-            "begin": self._begin,
-            "keep": self._keep,
-            "write_catalog": self._write_catalog,
-            "publish": self._publish,
-        }
         try:
-            call["answer"] = steps[call["step"]](call)
+            call["answer"] = self.steps()[call["step"]](call)
         except PublishedError as error:
             raise DbtRuntimeError(f"not published: {error}.") from error
         except OSError as error:
             raise DbtRuntimeError(_explain(error, read_settings())) from error
 
-    def _begin(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def begin(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Audit the run and begin a snapshot; what is to be copied, and where to."""
         self._follow(call["invocation_id"])
         self._publication = call["publication"]
@@ -218,6 +243,8 @@ class Plugin(BasePlugin):
         published = PublishedFolder(read_settings().published)
         self._draft = published.begin(self._invocation)
         self._seen = _what_is_seen(published)
+        adapter, database = self.adapter_and_database()
+        self._engine = {"dbt": dbt_version, "adapter": adapter, "database": database}
         return {
             "vars": _names_of_vars(self._manifest["metadata"]["project_name"]),
             "marts": [
@@ -244,11 +271,11 @@ class Plugin(BasePlugin):
         if self._seen is None:
             return False
         folder, catalog = self._seen
-        draft, name = self._begun(), call["mart"]
+        draft, name = self.begun(), call["mart"]
         (mart,) = (mart for mart in marts_of(self._manifest) if mart["name"] == name)
         entry = next((entry for entry in catalog["marts"] if entry["name"] == name), None)
         same = entry is not None and (
-            catalog["engine"] == _engine()
+            catalog["engine"] == self._engine
             and entry["rows"] == call["rows"]
             and entry.get("row_hash") == call["hashes"]
             and entry["grain"] == mart["config"]["meta"]["grain"]
@@ -266,12 +293,14 @@ class Plugin(BasePlugin):
 
     def _write_catalog(self, call: Mapping[str, Any]) -> None:
         """Read the files back, and write the catalog of what they are."""
-        draft = self._begun()
+        draft = self.begun()
         needed = needed_by(self._manifest, self._publication)
         settings = read_settings()
         with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
             marts = [
-                describe_mart(mart, draft.path, _counted(call, mart["name"]), connection)
+                describe_mart(
+                    mart, draft.path, _counted(call, mart["name"]), connection, self.sum_of_rows
+                )
                 | {"totals": call["totals"].get(mart["name"])}
                 for mart in marts_of(self._manifest)
             ]
@@ -281,7 +310,7 @@ class Plugin(BasePlugin):
                 "version": draft.version,
                 "published_at": format_time(draft.at),
                 "invocation_id": self._invocation,
-                "engine": _engine(),
+                "engine": self._engine,
                 "git_commit": git_commit(settings.root),
                 "vars": call["vars"],
                 "sample_data": settings.sample_data,
@@ -302,7 +331,7 @@ class Plugin(BasePlugin):
 
     def _publish(self, call: Mapping[str, Any]) -> str:
         """Append to the log: from here on, readers see the snapshot."""
-        draft = self._begun()
+        draft = self.begun()
         draft.publish()
         self._draft = None
         settings = read_settings()
@@ -313,24 +342,55 @@ class Plugin(BasePlugin):
             f"in {settings.shown(settings.published)}/"
         )
 
-    def _begun(self) -> Draft:
+    def begun(self) -> Draft:
+        """The snapshot that is being written.
+
+        Raises:
+            PublishedError: there is none.
+        """
         if self._draft is None:
             raise PublishedError("the publication was given up before its end; build again")
         return self._draft
 
 
-def _count_rejected(feed_health: str) -> int | None:
-    """Rows that no mart counts, from the relation that was just built."""
-    connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[attr-defined]
-    try:
-        ((rows,),) = connection.execute(
-            f"select cast(coalesce(sum(rows_rejected), 0) as bigint) from {feed_health}"
-        ).fetchall()
-    except duckdb.Error:  # a feed_health of another project
-        return None
-    finally:
-        connection.close()
-    return int(rows)
+class DuckDBPublishing(Publishing):
+    """Publishes what DuckDB built."""
+
+    def adapter_and_database(self) -> tuple[str, str]:
+        """The versions of this process: DuckDB runs within it."""
+        from dbt.adapters.duckdb.__version__ import version
+
+        return f"duckdb {version}", f"DuckDB {duckdb.__version__}"
+
+    def count_rejected(self, feed_health: str) -> int | None:
+        """Rows that no mart counts, asked on a connection beside those of the nodes."""
+        connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[attr-defined]
+        try:
+            ((rows,),) = connection.execute(
+                f"select cast(coalesce(sum(rows_rejected), 0) as bigint) from {feed_health}"
+            ).fetchall()
+        except duckdb.Error:  # a feed_health of another project
+            return None
+        finally:
+            connection.close()
+        return int(rows)
+
+
+class Plugin(BasePlugin):
+    """Lets a build on DuckDB publish."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002 - dbt's signature
+        """Follow the run from its first connection on."""
+        self._publishing = DuckDBPublishing()
+        self._publishing.follow_run()
+
+    def configure_cursor(self, cursor: object) -> None:  # noqa: ARG002 - dbt's signature
+        """Follow the next run too."""
+        self._publishing.follow_run()
+
+    def store(self, target_config: TargetConfig) -> None:
+        """Do one step of the publication."""
+        self._publishing.do(target_config.config)
 
 
 def _flags() -> Any:
@@ -389,7 +449,11 @@ def _file_of(mart: Node) -> str:
 
 
 def describe_mart(
-    mart: Node, folder: Path, counted: Counted, connection: duckdb.DuckDBPyConnection
+    mart: Node,
+    folder: Path,
+    counted: Counted,
+    connection: duckdb.DuckDBPyConnection,
+    sum_of_rows: Callable[[Columns], str] = sum_of_hashes,
 ) -> dict[str, Any]:
     """A mart's entry in the catalog, after reading its file back.
 
@@ -398,6 +462,7 @@ def describe_mart(
         folder: where its file is.
         counted: what the database holds of it.
         connection: reads the file; of another database than the one that wrote it.
+        sum_of_rows: DuckDB's SQL of the sum that `counted` has of the rows.
 
     Raises:
         PublishedError: the file does not hold just these rows and columns.
@@ -405,7 +470,7 @@ def describe_mart(
     """
     name, meta = mart["name"], mart["config"]["meta"]
     file = folder / _file_of(mart)
-    found = read_back(file, connection)
+    found = read_back(file, connection, sum_of_rows)
     if found.rows != counted.rows:
         counts = "has no line for" if counted.rows is None else f"counts {counted.rows} in"
         raise PublishedError(
@@ -449,7 +514,11 @@ def describe_mart(
     }
 
 
-def read_back(file: Path, connection: duckdb.DuckDBPyConnection) -> Counted:
+def read_back(
+    file: Path,
+    connection: duckdb.DuckDBPyConnection,
+    sum_of_rows: Callable[[Columns], str] = sum_of_hashes,
+) -> Counted:
     """What a Parquet file holds, all of it read.
 
     Raises:
@@ -460,10 +529,7 @@ def read_back(file: Path, connection: duckdb.DuckDBPyConnection) -> Counted:
         columns = tuple(
             (name, str(type_)) for name, type_ in zip(mart.columns, mart.types, strict=True)
         )
-        names = ", ".join(f'"{name}"' for name in mart.columns)
-        # As macros/publish/publication.sql has it.
-        total = f"'rows ' || coalesce(sum(hash({names})), 0)"
-        ((rows, found),) = mart.aggregate(f"count(*), {total}").fetchall()
+        ((rows, found),) = mart.aggregate(f"count(*), {sum_of_rows(columns)}").fetchall()
     except duckdb.Error as error:
         raise PublishedError(
             f"{file.name} cannot be read back: {' '.join(str(error).split())}"
@@ -519,17 +585,6 @@ def git_commit(root: Path) -> str | None:
         check=False,
     )
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _engine() -> dict[str, str]:
-    """What makes the files: its versions."""
-    from dbt.adapters.duckdb.__version__ import version
-
-    return {
-        "dbt": dbt_version,
-        "adapter": f"duckdb {version}",
-        "database": f"DuckDB {duckdb.__version__}",
-    }
 
 
 def _what_is_seen(published: PublishedFolder) -> tuple[Path, Mapping[str, Any]] | None:

@@ -14,7 +14,7 @@ import duckdb
 from warehouse.dbt import Run
 from warehouse.failures import known_failure
 from warehouse.landing.lines import from_record
-from warehouse.published import what_readers_see
+from warehouse.published import PublishedError, PublishedFolder, what_readers_see
 from warehouse.settings import Settings
 
 PERIOD_DAYS = 30
@@ -41,20 +41,45 @@ def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
         raise NotBuiltError(known_failure(str(error), settings) or str(error)) from error
 
 
-def report(run: Run, settings: Settings) -> str:
+def open_published(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Open the snapshot that readers see as the schema `marts` of a database in memory.
+
+    Raises:
+        NotBuiltError: nothing is published, or it cannot be read.
+    """
+    published = PublishedFolder(settings.published)
+    connection = duckdb.connect(":memory:")
+    try:
+        newest = published.newest()
+        if newest is None:
+            raise NotBuiltError(f"nothing is published in {settings.shown(settings.published)}")
+        connection.execute("create schema marts")
+        for mart in published.catalog(newest.version)["marts"]:
+            file = str(published.folder(newest.version) / mart["file"])
+            quoted = file.replace("'", "''")
+            connection.execute(f"create view marts.{mart['name']} as from read_parquet('{quoted}')")
+    except (PublishedError, OSError, duckdb.Error) as error:
+        raise NotBuiltError(str(error)) from error
+    return connection
+
+
+def report(run: Run, settings: Settings, *, on_spark: bool = False) -> str:
     """The feeds, the headline numbers, the tests, and what to type next.
 
     Args:
         run: the run of dbt that built the database.
         settings: where the database is.
+        on_spark: it was built there; the numbers are those that were published.
 
     Returns:
         Text of some 30 lines, without a line end at its end.
 
     Raises:
-        NotBuiltError: the database cannot be opened.
+        NotBuiltError: the database, or what is published, cannot be opened.
     """
-    connection = open_database(settings)
+    if on_spark and not run.publication.startswith("Published "):
+        return "\n".join(_outcome(run, settings, "", on_spark=True))
+    connection = open_published(settings) if on_spark else open_database(settings)
     try:
         built = {
             name
@@ -67,15 +92,16 @@ def report(run: Run, settings: Settings) -> str:
         sections = [
             (title, section(connection)) for title, marts, section in _SECTIONS if marts <= built
         ]
-        if {"feed_health", "stg_ingested_files"} <= built:
-            sections.insert(0, ("Feeds", _feeds(connection, run)))
+        if "feed_health" in built:
+            files = _files(connection, run) if "stg_ingested_files" in built else {}
+            sections.insert(0, ("Feeds", _feeds(connection, files)))
         expectations = _expectations(connection) if "expectation_results" in built else ""
     finally:
         connection.close()
     lines = []
     for title, body in sections:
         lines += [title, *(f"  {line}" for line in body), ""]
-    lines += _outcome(run, settings, expectations)
+    lines += _outcome(run, settings, expectations, on_spark=on_spark)
     return "\n".join(lines)
 
 
@@ -86,14 +112,13 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> l
 # ---------------------------------------------------------------------------- feeds
 
 
-def _feeds(connection: duckdb.DuckDBPyConnection, run: Run) -> list[str]:
-    files = _files(connection, run)
+def _feeds(connection: duckdb.DuckDBPyConnection, files: dict[str, str]) -> list[str]:
     table = [("feed", "files", "rows read", "accepted", "rejected")]
-    for feed, read, accepted, rejected in _rows(
+    for feed, loaded, *counts in _rows(
         connection,
-        "select feed, rows_read, rows_accepted, rows_rejected from marts.feed_health",
+        "select feed, files, rows_read, rows_accepted, rows_rejected from marts.feed_health",
     ):
-        table.append((feed, files.get(feed, "none"), f"{read:,}", f"{accepted:,}", f"{rejected:,}"))
+        table.append((feed, files.get(feed, str(loaded or "none")), *(f"{n:,}" for n in counts)))
     return list(_aligned(table, right={2, 3, 4}))
 
 
@@ -391,7 +416,7 @@ def _expectations(connection: duckdb.DuckDBPyConnection) -> str:
     return ", ".join(words)
 
 
-def _outcome(run: Run, settings: Settings, expectations: str) -> list[str]:
+def _outcome(run: Run, settings: Settings, expectations: str, *, on_spark: bool) -> list[str]:
     tests = run.count("test", "pass", "warn")
     unit_tests = run.count("unit_test", "pass")
     warned = run.count("test", "warn")
@@ -399,6 +424,15 @@ def _outcome(run: Run, settings: Settings, expectations: str) -> list[str]:
     models = f"{run.count('model', 'success') - kept} models built"
     if kept:
         models += f", {kept} unchanged"
+    built = [
+        ("Database", settings.shown(settings.database)),
+        ("Serve", "make serve"),
+        ("Docs", "make docs"),
+        ("Look", 'make query SQL="select * from marts.daily_sales order by date desc"'),
+        ("Rejected", "make rejected FEED=orders"),
+    ]
+    if on_spark:
+        built = [("Cluster", settings.spark), ("Serve", "make serve")]
     return [
         f"{models}; {tests} data tests and {unit_tests} unit "
         f"tests passed{f', {warned} with warnings' if warned else ''}; {run.seconds:.0f} s.",
@@ -407,11 +441,7 @@ def _outcome(run: Run, settings: Settings, expectations: str) -> list[str]:
             [
                 ("Published", _published(run, settings)),
                 *([("Expected", f"{expectations}; make quality")] if expectations else []),
-                ("Database", settings.shown(settings.database)),
-                ("Serve", "make serve"),
-                ("Docs", "make docs"),
-                ("Look", 'make query SQL="select * from marts.daily_sales order by date desc"'),
-                ("Rejected", "make rejected FEED=orders"),
+                *built,
             ]
         ),
     ]

@@ -32,6 +32,10 @@ class Settings:
         memory_limit: memory of DuckDB in a build, as it writes it (`WAREHOUSE_MEMORY_LIMIT`); half
             of the machine's by default.
         temporary: the folder for what does not fit into it (`WAREHOUSE_TEMP`).
+        spark_host: host of the Thrift server of the cluster (`WAREHOUSE_SPARK_HOST`).
+        spark_port: port of the Thrift server (`WAREHOUSE_SPARK_PORT`).
+        spark_exchange: the folder through which a build on Spark hands files to the cluster and
+            takes them from it; both see it under this path (`WAREHOUSE_SPARK_EXCHANGE`).
     """
 
     root: Path
@@ -45,6 +49,9 @@ class Settings:
     threads: int | None
     memory_limit: str
     temporary: Path
+    spark_host: str
+    spark_port: int
+    spark_exchange: Path
 
     @property
     def memory_bytes(self) -> str:
@@ -52,6 +59,11 @@ class Settings:
         if not self.memory_limit.endswith("%"):
             return self.memory_limit
         return f"{int(memory_of_machine() * float(self.memory_limit[:-1]) / 100)}B"
+
+    @property
+    def spark(self) -> str:
+        """Where the Thrift server is, as host:port."""
+        return f"{self.spark_host}:{self.spark_port}"
 
     def shown(self, path: Path) -> str:
         """A path as people type it: from the root where it is inside."""
@@ -91,6 +103,11 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
             "such as 4GiB or 50%",
         ),
         temporary=path("WAREHOUSE_TEMP", "build/tmp"),
+        spark_host=environment.get("WAREHOUSE_SPARK_HOST") or "127.0.0.1",
+        spark_port=int(
+            _read(environment, "WAREHOUSE_SPARK_PORT", "10000", r"[1-9]\d{0,4}", "such as 10000")
+        ),
+        spark_exchange=path("WAREHOUSE_SPARK_EXCHANGE", "build/spark/exchange"),
     )
 
 

@@ -36,10 +36,18 @@
 {% endmaterialization %}
 
 
+{#- On Spark every table is made as a whole: Parquet has no delete, and a day's partition is no key. -#}
+{% materialization incremental, adapter='spark' %}
+
+    {{ return(dbt.materialization_table_spark()) }}
+
+{% endmaterialization %}
+
+
 {% macro where_changed(column) %}
     {#- Keep to the rows in which the column, or one of more expressions, is a changed key; nothing where
         the model is made as a whole, as in unit tests, which have no `this`. -#}
-    {%- if this is not none and is_incremental() -%}
+    {%- if this is not none and target.type == 'duckdb' and is_incremental() -%}
         {%- set conditions = [] -%}
         {%- for expression in (column,) + varargs -%}
             {%- do conditions.append(expression ~ ' in (select changed_key from ' ~ changed_keys() ~ ')') -%}

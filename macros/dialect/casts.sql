@@ -11,6 +11,15 @@
     try_cast({{ text }} as {{ type }})
 {%- endmacro %}
 
+{#- Spark takes no '1.0' for an integer. -#}
+{% macro spark__try_cast(text, type) -%}
+    {%- if type in ['integer', 'bigint'] -%}
+        try_cast(substring_index({{ text }}, '.', 1) as {{ type }})
+    {%- else -%}
+        try_cast({{ text }} as {{ type }})
+    {%- endif -%}
+{%- endmacro %}
+
 
 {% macro grammar(type) %}
     {#- The regular expression of a contract's type; none for text. Years are 1000 to 2999: 0000 and
@@ -70,5 +79,15 @@
         when substr({{ text }}, 11) like '%+%' or substr({{ text }}, 11) like '%-%'
             then timezone('UTC', try_cast({{ text }} as timestamptz))
         else try_cast(rtrim({{ text }}, 'Z') as timestamp)
+    end
+{%- endmacro %}
+
+{% macro spark__read_timestamp(text, pattern) -%}
+    case
+        when not {{ full_match(text, pattern) }} then null
+        when length({{ text }}) = 10 then {{ business_day_start(try_cast(text, 'date')) }}
+        when substr({{ text }}, 11) like '%+%' or substr({{ text }}, 11) like '%-%'
+            then to_utc_timestamp(try_cast({{ text }} as timestamp_ltz), current_timezone())
+        else try_cast(rtrim('Z', {{ text }}) as timestamp)
     end
 {%- endmacro %}

@@ -9,16 +9,28 @@
     regexp_full_match({{ text }}, '{{ pattern }}')
 {%- endmacro %}
 
+{% macro spark__full_match(text, pattern) -%}
+    regexp_like({{ text }}, r'\A(?:{{ pattern }})\z')
+{%- endmacro %}
+
 
 {% macro clean_cell(cell) %}
     {{- return(adapter.dispatch('clean_cell')(cell)) -}}
 {% endmacro %}
 
 {#- Trimmed; without one pair of surrounding quotes, double or single; trimmed again; empty is null. A
-    function of the database (warehouse/landing/load.py has it), since the SQL of a feed names it dozens
+    function of the database (warehouse/landing/in_duckdb.py has it), since the SQL of a feed names it dozens
     of times, and dbt parses that SQL once for each unit test. -#}
 {% macro duckdb__clean_cell(cell) -%}
     landing.clean_cell({{ cell }})
+{%- endmacro %}
+
+{#- As the function in warehouse/landing/in_duckdb.py has it; \x22 and \x27 are the quotes. -#}
+{% macro spark__clean_cell(cell) -%}
+    {%- set blanks = "' \\t\\n\\r\\u00a0'" -%}
+    nullif(trim(both {{ blanks }} from regexp_replace(
+        trim(both {{ blanks }} from {{ cell }}), r'(?s)\A(?:\x22(.*)\x22|\x27(.*)\x27)\z', '$1$2'
+    )), '')
 {%- endmacro %}
 
 
@@ -30,6 +42,10 @@
     clean_cell() would leave it alone; a comparison costs less than a function. -#}
 {% macro duckdb__has_plain_ends(cell) -%}
     {{ cell }} >= '(' and {{ cell }} < chr(127) and ascii({{ cell }}[-1]) between 40 and 126
+{%- endmacro %}
+
+{% macro spark__has_plain_ends(cell) -%}
+    {{ cell }} >= '(' and {{ cell }} < chr(127) and ascii(right({{ cell }}, 1)) between 40 and 126
 {%- endmacro %}
 
 
@@ -44,6 +60,12 @@
     ) as string)
 {%- endmacro %}
 
+{% macro spark__json_record(names, suffix) -%}
+    to_json(named_struct(
+        {%- for name in names %}'{{ name }}', {{ name }}{{ suffix }}{{ ', ' if not loop.last }}{% endfor -%}
+    ), map('ignoreNullFields', 'false'))
+{%- endmacro %}
+
 
 {% macro list_of_present(values) %}
     {{- return(adapter.dispatch('list_of_present')(values)) -}}
@@ -56,6 +78,12 @@
     ], lambda value: value is not null)
 {%- endmacro %}
 
+{% macro spark__list_of_present(values) -%}
+    filter(array(
+        {{ values | join(',\n        ') }}
+    ), value -> value is not null)
+{%- endmacro %}
+
 
 {% macro list_length(list) %}
     {{- return(adapter.dispatch('list_length')(list)) -}}
@@ -63,6 +91,10 @@
 
 {% macro duckdb__list_length(list) -%}
     len({{ list }})
+{%- endmacro %}
+
+{% macro spark__list_length(list) -%}
+    size({{ list }})
 {%- endmacro %}
 
 
@@ -73,4 +105,8 @@
 
 {% macro duckdb__row_hash(columns) -%}
     hash({{ columns | join(', ') }})
+{%- endmacro %}
+
+{% macro spark__row_hash(columns) -%}
+    xxhash64({{ columns | join(', ') }})
 {%- endmacro %}

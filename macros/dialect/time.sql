@@ -14,6 +14,10 @@
     cast(timezone('{{ zone }}', timezone('UTC', {{ utc_timestamp }})) as date)
 {%- endmacro %}
 
+{% macro spark__business_date(utc_timestamp, zone) -%}
+    cast(convert_timezone('UTC', '{{ zone }}', {{ utc_timestamp }}) as date)
+{%- endmacro %}
+
 
 {% macro business_day_start(day) %}
     {#- The UTC timestamp at which a business day starts: business_date() of it is the day. -#}
@@ -27,6 +31,10 @@
     timezone('UTC', timezone('{{ zone }}', cast({{ day }} as timestamp)))
 {%- endmacro %}
 
+{% macro spark__business_day_start(day, zone) -%}
+    convert_timezone('{{ zone }}', 'UTC', cast({{ day }} as timestamp))
+{%- endmacro %}
+
 
 {% macro days_from_to(first_day, last_day) %}
     {#- A select-list item: one row per day from the first to the last, both included. -#}
@@ -37,6 +45,10 @@
     cast(unnest(generate_series({{ first_day }}, {{ last_day }}, interval 1 day)) as date)
 {%- endmacro %}
 
+{% macro spark__days_from_to(first_day, last_day) -%}
+    explode(sequence({{ first_day }}, {{ last_day }}, interval 1 day))
+{%- endmacro %}
+
 
 {% macro months_from_to(first_month, last_month) %}
     {#- As days_from_to(), by month; both arguments are first days of a month. -#}
@@ -45,6 +57,10 @@
 
 {% macro duckdb__months_from_to(first_month, last_month) -%}
     cast(unnest(generate_series({{ first_month }}, {{ last_month }}, interval 1 month)) as date)
+{%- endmacro %}
+
+{% macro spark__months_from_to(first_month, last_month) -%}
+    explode(sequence({{ first_month }}, {{ last_month }}, interval 1 month))
 {%- endmacro %}
 
 

@@ -9,19 +9,36 @@
 
 {% materialization feed, adapter='duckdb' %}
 
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {%- do load_new_files() -%}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- do make_view_of_files() -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [this.incorporate(type='view')]}) }}
+
+{% endmaterialization %}
+
+
+{% materialization feed, adapter='spark' %}
+
+    {{ run_hooks(pre_hooks) }}
+    {%- do load_new_files() -%}
+    {%- do make_view_of_files() -%}
+    {{ run_hooks(post_hooks) }}
+
+    {{ return({'relations': [this.incorporate(type='view')]}) }}
+
+{% endmaterialization %}
+
+
+{% macro load_new_files() %}
+    {#- Bring landing.<feed> and landing.<feed>_files up to what the folder of the feed holds. -#}
     {%- set feed = model.name.removeprefix('base_') -%}
     {%- set contract = feed_contract(feed) -%}
-    {%- set target_relation = this.incorporate(type='view') -%}
-    {%- set old_relation = load_cached_relation(this) -%}
-    {%- if not loads_plugin('warehouse.loading') -%}
-        {%- do exceptions.raise_compiler_error(
-            'the profile does not load the plugin warehouse.loading; '
-            ~ 'copy module_paths and plugins from profiles/profiles.yml'
-        ) -%}
-    {%- endif -%}
-
-    {{ run_hooks(pre_hooks, inside_transaction=False) }}
-
+    {%- do require_plugin('warehouse.loading') -%}
     {%- set types = {} -%}
     {%- for column in contract.columns -%}
         {%- do types.update({column.name: type_of(column.type)}) -%}
@@ -33,14 +50,21 @@
         'sql': sql,
         'source': ref(feed).render(),
         'seed_file': seed_file(feed),
+        'table': landing_table(feed).render(),
+        'log': landing_table(feed ~ '_files').render(),
         'database': this.database,
         'day': feed_day(feed),
         'is_full_refresh': should_full_refresh(),
         'invocation_id': invocation_id,
         'started_at': run_started_at.strftime('%Y-%m-%d %H:%M:%S.%f'),
     }) -%}
+{% endmacro %}
 
-    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+{% macro make_view_of_files() %}
+    {%- set contract = feed_contract(model.name.removeprefix('base_')) -%}
+    {%- set target_relation = this.incorporate(type='view') -%}
+    {%- set old_relation = load_cached_relation(this) -%}
     {%- if old_relation is not none and not old_relation.is_view -%}
         {%- do adapter.drop_relation(old_relation) -%}
     {%- endif -%}
@@ -49,18 +73,17 @@
         {{ rows_of_files(contract) }}
     {%- endcall -%}
     {%- do persist_docs(target_relation, model) -%}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {{ adapter.commit() }}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
-
-    {{ return({'relations': [target_relation]}) }}
-
-{% endmaterialization %}
+{% endmacro %}
 
 
 {% macro rows_of_files(contract) %}
-    {#- The rows of the files that count, each with its origin. A row read by DuckDB's reader has no
-        line of its own: it stands as far below the first row of its file as its line does. -#}
+    {#- The rows of the files that count, each with its origin. -#}
+    {{- return(adapter.dispatch('rows_of_files')(contract)) -}}
+{% endmacro %}
+
+{#- A row read by DuckDB's reader has no line of its own: it stands as far below the first row of its
+    file as its line does. -#}
+{% macro duckdb__rows_of_files(contract) %}
     {%- set rows, files = landing_table(contract.feed), landing_table(contract.feed ~ '_files') -%}
     select
         {%- for column in contract.columns %}
@@ -93,9 +116,37 @@
     where files.state = 'loaded'
 {% endmacro %}
 
+{#- A row read by Spark's reader has its place among the rows of one task; the log of files has, for each
+    block of a file that a task read, how far the lines are from those places. -#}
+{% macro spark__rows_of_files(contract) %}
+    {%- set rows, files = landing_table(contract.feed), landing_table(contract.feed ~ '_files') -%}
+    select
+        {%- for column in contract.columns %}
+        landed.{{ column.name }},
+        {%- endfor %}
+        landed._reasons,
+        landed._record,
+        files.file as _file,
+        coalesce(landed._line, landed._position + files.line_offsets[landed._block]) as _line_number,
+        files.modified_ns as _modified_ns,
+        files.loaded_at as _loaded_at
+    from {{ rows }} as landed
+    inner join {{ files }} as files
+        on landed.load_id = files.load_id and landed._file_id = files.file_id
+    where files.state = 'loaded'
+{% endmacro %}
+
 
 {% macro landing_table(name) %}
-    {{- return(api.Relation.create(database=this.database, schema='landing', identifier=name)) -}}
+    {{- return(api.Relation.create(
+        database=this.database, schema=landing_schema(), identifier=name
+    )) -}}
+{% endmacro %}
+
+
+{% macro landing_schema() %}
+    {#- One for the database on DuckDB, whose file is one person's; on Spark as those of the layers. -#}
+    {{- return('landing' if target.type == 'duckdb' else generate_schema_name('landing', model)) -}}
 {% endmacro %}
 
 
@@ -108,7 +159,28 @@
 {% endmacro %}
 
 
+{% macro require_plugin(module) %}
+    {#- Refuse to go on without a plugin: steps in Python (warehouse/), which the adapter lets macros call. -#}
+    {{- return(adapter.dispatch('require_plugin')(module)) -}}
+{% endmacro %}
+
 {% macro loads_plugin(module) %}
-    {#- Whether the profile names a plugin. -#}
     {{ return(module in target.plugins | default([], true) | map(attribute='module') | list) }}
+{% endmacro %}
+
+{% macro duckdb__require_plugin(module) %}
+    {%- if module not in target.plugins | default([], true) | map(attribute='module') | list -%}
+        {%- do exceptions.raise_compiler_error(
+            'the profile does not load the plugin ' ~ module ~ '; '
+            ~ 'copy module_paths and plugins from profiles/profiles.yml'
+        ) -%}
+    {%- endif -%}
+{% endmacro %}
+
+{% macro spark__require_plugin(module) %}
+    {%- if adapter.store_relation is not defined -%}
+        {%- do exceptions.raise_compiler_error(
+            'dbt-spark alone cannot load files and publish; build with: make spark-build'
+        ) -%}
+    {%- endif -%}
 {% endmacro %}

@@ -28,6 +28,19 @@
     as decimal(18, {{ scale }}))
 {%- endmacro %}
 
+{#- As on DuckDB, in whole numbers: Spark rounds a quotient of decimals to the scale that it gives the
+    type, and then again. -#}
+{% macro spark__safe_divide(numerator, denominator, scale) -%}
+    {%- set n = 'cast(cast(' ~ numerator ~ ' as decimal(28, 6)) * 1000000 as decimal(34, 0))' -%}
+    {%- set d = 'cast(cast(' ~ denominator ~ ' as decimal(28, 6)) * 1000000 as decimal(34, 0))' -%}
+    cast(
+        cast(
+            (2 * {{ 10 ** scale }} * abs({{ n }}) + abs({{ d }})) div nullif(2 * abs({{ d }}), 0)
+            * case when ({{ n }} < 0) = ({{ d }} < 0) then 1 else -1 end
+        as decimal(32, 0)) * cast({{ '%.*f' | format(scale, 10 ** -scale) }} as decimal({{ scale + 1 }}, {{ scale }}))
+    as decimal(18, {{ scale }}))
+{%- endmacro %}
+
 
 {% macro share_pct(part, whole) -%}
     {#- part as a percentage of whole, two decimals; null when whole is zero. -#}
@@ -41,12 +54,37 @@
 {%- endmacro %}
 
 
-{% macro converted(amount, rate) -%}
-    {#- An amount, decimal(18, 2), at a rate, decimal(18, 10), with six decimals. DuckDB multiplies in 64
-        bits what fits there, some 80 times as fast; the product of larger ones is as exact. -#}
+{% macro converted(amount, rate) %}
+    {#- An amount, decimal(18, 2), at a rate, decimal(18, 10), with six decimals. -#}
+    {{- return(adapter.dispatch('converted')(amount, rate)) -}}
+{% endmacro %}
+
+{#- DuckDB multiplies in 64 bits what fits there, some 80 times as fast; the product of larger ones is as
+    exact. -#}
+{% macro duckdb__converted(amount, rate) -%}
     case
         when abs({{ amount }}) < 100000 and {{ rate }} < 10
             then cast({{ amount }} * {{ rate }} as decimal(18, 6))
-        else cast(cast({{ amount }} as decimal(28, 2)) * {{ rate }} as decimal(18, 6))
+        else cast({{ exact_product(amount, rate) }} as decimal(18, 6))
     end
+{%- endmacro %}
+
+{% macro spark__converted(amount, rate) -%}
+    cast({{ exact_product(amount, rate) }} as decimal(18, 6))
+{%- endmacro %}
+
+
+{% macro exact_product(amount, rate) %}
+    {#- An amount, decimal(18, 2), times a rate, decimal(18, 10), with all twelve decimals. -#}
+    {{- return(adapter.dispatch('exact_product')(amount, rate)) -}}
+{% endmacro %}
+
+{#- DuckDB's product of 18 and 18 digits overflows where it does not fit into 64 bits. -#}
+{% macro duckdb__exact_product(amount, rate) -%}
+    cast({{ amount }} as decimal(28, 2)) * {{ rate }}
+{%- endmacro %}
+
+{#- Spark's has 37 digits; of a wider amount it would drop decimals. -#}
+{% macro spark__exact_product(amount, rate) -%}
+    {{ amount }} * {{ rate }}
 {%- endmacro %}

@@ -1,6 +1,7 @@
 {#- Writes every mart as a Parquet file into a new folder below published/, and then lets readers
-    see the folder. The files come from one transaction, so they fit each other. A mart of the same rows
-    as in the snapshot that readers see keeps that one's file.
+    see the folder. A mart of the same rows as in the snapshot that readers see keeps that one's file.
+    On DuckDB the files come from one transaction, so they fit each other; on Spark nothing else writes
+    the marts while a build does.
 
     The Python half is warehouse/publishing.py: it refuses what was not built and tested in this very
     run, locks the folder, writes the catalog, and writes the log last of all. Whatever fails before,
@@ -8,24 +9,30 @@
 
 
 {% materialization publication, adapter='duckdb' %}
+    {{ return(publish_marts()) }}
+{% endmaterialization %}
+
+
+{% materialization publication, adapter='spark' %}
+    {{ return(publish_marts()) }}
+{% endmaterialization %}
+
+
+{% macro publish_marts() %}
 
     {%- set target_relation = this.incorporate(type='table') -%}
-    {%- set old_relation = load_cached_relation(this) -%}
 
     {%- set snapshot = publishing('begin', {
         'publication': model.unique_id,
         'invocation_id': invocation_id,
     }) -%}
 
-    {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- do run_hooks(pre_hooks, inside_transaction=False) -%}
+    {%- do run_hooks(pre_hooks, inside_transaction=True) -%}
 
-    {%- if old_relation is not none and not old_relation.is_table -%}
-        {%- do adapter.drop_relation(old_relation) -%}
-    {%- endif -%}
+    {%- do drop_relation_if_exists(load_cached_relation(this)) -%}
     {%- call statement('main') -%}
-        create or replace table {{ target_relation }} as
-        {{ sql }}
+        {{ create_table_as(False, target_relation, sql) }}
     {%- endcall -%}
 
     {%- set rows = {} -%}
@@ -35,12 +42,9 @@
     {%- set columns, hashes, totals = {}, {}, {} -%}
     {%- for mart in snapshot.marts -%}
         {%- set query = sorted_mart(mart) -%}
-        {%- set described = [] -%}
-        {%- for row in run_query('describe ' ~ query).rows -%}
-            {%- do described.append([row[0], row[1]]) -%}
-        {%- endfor -%}
+        {%- set described = columns_of_query(query, mart) -%}
         {%- do columns.update({mart.name: described}) -%}
-        {%- set sums = run_query(sums_of_mart(mart)).rows[0][0].split(' ') -%}
+        {%- set sums = run_query(sums_of_mart(mart, described)).rows[0][0].split(' ') -%}
         {%- do hashes.update({mart.name: sums[:2] | join(' ')}) -%}
         {%- if mart.totals is not none -%}
             {%- do totals.update({mart.name: dict(zip(mart.totals, sums[2:]))}) -%}
@@ -52,7 +56,7 @@
             'hashes': hashes[mart.name],
         }) -%}
         {%- if not is_kept -%}
-            {%- do run_query(copy_mart(query, mart.file)) -%}
+            {%- do copy_mart(query, mart) -%}
         {%- endif -%}
     {%- endfor -%}
 
@@ -65,26 +69,21 @@
     }) -%}
 
     {%- do persist_docs(target_relation, model) -%}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {{ adapter.commit() }}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {%- do run_hooks(post_hooks, inside_transaction=True) -%}
+    {%- do adapter.commit() -%}
+    {%- do run_hooks(post_hooks, inside_transaction=False) -%}
 
     {%- do log(publishing('publish', {'rows': rows}), info=true) -%}
 
     {{ return({'relations': [target_relation]}) }}
 
-{% endmaterialization %}
+{% endmacro %}
 
 
 {% macro publishing(step, arguments={}) %}
     {#- Does one step in Python.
         Args: step: its name; arguments: what it needs. Returns what it answers. -#}
-    {%- if not loads_plugin('warehouse.publishing') -%}
-        {%- do exceptions.raise_compiler_error(
-            'not published: the profile does not load the plugin warehouse.publishing; '
-            ~ 'copy module_paths and plugins from profiles/profiles.yml'
-        ) -%}
-    {%- endif -%}
+    {%- do require_plugin('warehouse.publishing') -%}
     {%- set call = dict(arguments, step=step) -%}
     {%- do adapter.store_relation('publishing', this, [], '', 'parquet', call) -%}
     {{ return(call.answer) }}
@@ -94,30 +93,95 @@
 {% macro sorted_mart(mart) %}
     {#- The columns of the contract, sorted by the grain: a reader who wants some days or one product
         then reads few row groups, and equal rows give an equal file. -#}
-    select {{ mart.columns | map('tojson') | join(', ') }}
+    select {{ in_one_file() }} {{ quoted_names(mart.columns) }}
     from {{ mart.relation }}
     {%- for column in mart.grain %}
-    {{ 'order by ' if loop.first }}{{ column | tojson }} nulls last{{ ',' if not loop.last }}
+    {{ 'order by ' if loop.first }}{{ adapter.quote(column) }} nulls last{{ ',' if not loop.last }}
     {%- endfor -%}
 {% endmacro %}
 
 
-{% macro sums_of_mart(mart) %}
-    {#- One text, since dbt would make numbers of several, with blanks between: `rows` and a sum that
+{% macro quoted_names(names) %}
+    {%- for name in names -%}
+        {{ adapter.quote(name) }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{% macro in_one_file() %}
+    {#- What a query says after `select`, so that its rows come in one file. -#}
+    {{- return(adapter.dispatch('in_one_file')()) -}}
+{% endmacro %}
+
+{% macro duckdb__in_one_file() %}{% endmacro %}
+
+{#- One task reads, sorts and writes; without it, each task of the sort writes a file of its own. -#}
+{% macro spark__in_one_file() -%}
+    /*+ coalesce(1) */
+{%- endmacro %}
+
+
+{% macro columns_of_query(query, mart) %}
+    {#- Names and types of a query's columns, as DuckDB calls the types: readers have DuckDB. -#}
+    {{- return(adapter.dispatch('columns_of_query')(query, mart)) -}}
+{% endmacro %}
+
+{% macro duckdb__columns_of_query(query, mart) %}
+    {{ return(described_columns('describe ' ~ query)) }}
+{% endmacro %}
+
+{% macro spark__columns_of_query(query, mart) %}
+    {{ return(publishing('types', {
+        'mart': mart.name, 'columns': described_columns('describe query ' ~ query),
+    })) }}
+{% endmacro %}
+
+
+{% macro described_columns(description) %}
+    {%- set columns = [] -%}
+    {%- for row in run_query(description).rows -%}
+        {%- do columns.append([row[0], row[1]]) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
+{% endmacro %}
+
+
+{% macro sums_of_mart(mart, columns) %}
+    {#- One text, since dbt would make numbers of several, with blanks between: a word and a sum that
         equal rows have in common, whatever their order, to compare the file with; then the totals
         that the mart declares, exact. -#}
+    {{- return(adapter.dispatch('sums_of_mart')(mart, columns)) -}}
+{% endmacro %}
+
+{% macro duckdb__sums_of_mart(mart, columns) %}
     select
-        'rows ' || coalesce(sum(hash({{ mart.columns | map('tojson') | join(', ') }})), 0)
+        'rows ' || coalesce(sum(hash({{ quoted_names(mart.columns) }})), 0)
         {%- for column in mart.totals or [] %}
-        || ' ' || coalesce(sum({{ column | tojson }}), 0)
+        || ' ' || coalesce(sum({{ adapter.quote(column) }}), 0)
         {%- endfor %}
     from {{ mart.relation }}
 {% endmacro %}
 
+{#- DuckDB reads the file back, and has not Spark's hash: both make texts of the rows. -#}
+{% macro spark__sums_of_mart(mart, columns) %}
+    {{ return(publishing('sums', {
+        'relation': mart.relation, 'columns': columns, 'totals': mart.totals or [],
+    })) }}
+{% endmacro %}
 
-{% macro copy_mart(query, file) %}
+
+{% macro copy_mart(query, mart) %}
     {#- Row groups of a third of DuckDB's default, so that more of a large mart can be left out. -#}
-    copy (
-        {{ query }}
-    ) to {{ text_literals([file]) }} (format parquet, compression zstd, row_group_size 40960)
+    {{- return(adapter.dispatch('copy_mart')(query, mart)) -}}
+{% endmacro %}
+
+{% macro duckdb__copy_mart(query, mart) %}
+    {%- do run_query(
+        'copy (' ~ query ~ ') to ' ~ text_literals([mart.file])
+        ~ ' (format parquet, compression zstd, row_group_size 40960)'
+    ) -%}
+{% endmacro %}
+
+{% macro spark__copy_mart(query, mart) %}
+    {%- do publishing('copy', {'query': query, 'file': mart.file}) -%}
 {% endmacro %}

@@ -11,7 +11,8 @@ import duckdb
 
 from tests.support import Project
 from warehouse.landing.files import Column, Contract
-from warehouse.landing.load import Request, Words, load_feed, prepare
+from warehouse.landing.in_duckdb import load_feed, prepare
+from warehouse.landing.load import Request, Words
 
 TYPES = {"text": "string"}  # the others are called the same in a contract and in the engine
 
@@ -83,6 +84,8 @@ def _request(source: Mapping[str, Any], nodes: Mapping[str, Any], folder: Path) 
         source=f'"warehouse"."seeds"."{feed}"',
         seed_file=nodes[f"seed.kpi_warehouse.{feed}"]["original_file_path"],
         is_reference=options.get("reference", False),
+        table=f'"warehouse"."landing"."{feed}"',
+        log=f'"warehouse"."landing"."{feed}_files"',
         database="warehouse",
         types={
             column["name"]: TYPES.get(column["data_type"], column["data_type"])

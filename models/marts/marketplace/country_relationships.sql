@@ -58,10 +58,10 @@ ranked as (
         ---------- numbers
         {{ money('combined_revenue') }} as combined_revenue,
         sales_count,
-        row_number() over (
+        cast(row_number() over (
             order by
                 combined_revenue desc, country_a asc, country_b asc, id_country_a asc, id_country_b asc
-        ) as revenue_rank
+        ) as bigint) as revenue_rank
     from summed
 
 )

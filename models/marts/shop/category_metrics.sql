@@ -65,7 +65,7 @@ ranked as (
         revenue,
         revenue_usd,
         lines_without_rate,
-        case when is_known = 1 then place end as units_rank
+        cast(case when is_known = 1 then place end as bigint) as units_rank
     from placed
 
 )

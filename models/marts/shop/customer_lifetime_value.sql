@@ -102,7 +102,7 @@ ranked as (
         total_spent,
         order_count,
         {{ safe_divide('total_spent', 'order_count') }} as average_order_value,
-        case when is_known then place end as spend_rank,
+        cast(case when is_known then place end as bigint) as spend_rank,
 
         ---------- times
         join_date,

@@ -1,6 +1,6 @@
 -- Sales of the shop by day: what was sold, in how many orders, for how much.
 -- Grain: one row per calendar day from the first sale to the last, without gaps.
-{% set usd = 'cast(daily_totals.total_sales as decimal(28, 2)) * int_usd_rates.fx_rate' %}
+{% set usd = exact_product('daily_totals.total_sales', 'int_usd_rates.fx_rate') %}
 with
 
 int_sale_days as (

@@ -17,7 +17,7 @@ sale_days as (
 
     select
         date,
-        cast({{ dbt.dateadd('day', -1, 'date') }} as date) as previous_day,
+        cast(date - interval '1' day as date) as previous_day,
         date = min(date) over () as is_first_day
     from {{ ref('int_sale_days') }}
 

@@ -110,7 +110,7 @@ ranked as (
         lines_without_rate,
         cast(inventory_count as bigint) as inventory_count,
         inventory_value,
-        case when is_known then place end as units_rank,
+        cast(case when is_known then place end as bigint) as units_rank,
 
         ---------- times
         first_sale_date,

@@ -13,7 +13,7 @@ this_total as (
 
     select coalesce({{ measure }}, 0) as total
     from {{ model }}
-    where ({{ among }})
+    where 1 = 1 and ({{ among }})
 
 ),
 
@@ -21,7 +21,7 @@ other_total as (
 
     select coalesce({{ to_measure or measure }}, 0) as total
     from {{ to }}
-    where ({{ to_among }})
+    where 1 = 1 and ({{ to_among }})
 
 )
 

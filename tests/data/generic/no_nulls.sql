@@ -8,7 +8,7 @@ select
     sum(case when {{ adapter.quote(column) }} is null then 1 else 0 end) as {{ column }}_nulls{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ model }}
-where ({{ among }})
+where 1 = 1 and ({{ among }})
 having
     {%- for column in columns %}
     sum(case when {{ adapter.quote(column) }} is null then 1 else 0 end) > 0{{ ' or' if not loop.last }}

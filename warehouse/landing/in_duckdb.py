@@ -1,0 +1,421 @@
+"""The landing zone in DuckDB: the tables of a feed, and how files get into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from warehouse.landing.files import Layout, glob_free
+from warehouse.landing.lines import Broken, Row
+from warehouse.landing.load import (
+    Entry,
+    FeedLoad,
+    File,
+    Request,
+    Words,
+    rejected,
+    table_of_rows,
+)
+from warehouse.landing.plan import LOADED, Known, Present
+
+DEAD_ROWS = 10_000  # fewer rows that belong to no file stay, though they be a tenth of the table
+
+# A cell without blanks, tabs, line ends and no-break spaces at its ends, without one pair of quotes
+# around the rest, double or single, and again without blanks; null when nothing is left.
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+_CLEAN_CELL = f"""
+    create or replace function "landing".clean_cell(cell) as nullif(
+        trim(
+            regexp_replace(trim(cell, {_BLANKS}), '^(?:"(.*)"|''(.*)'')$', '\\1\\2', 's'), {_BLANKS}
+        ), ''
+    )
+"""
+
+# The columns of the log of files.
+_LOG = {
+    "file_id": "integer",
+    "file": "varchar",
+    "state": "varchar",
+    "reason": "varchar",
+    "size_bytes": "bigint",
+    "modified_ns": "bigint",
+    "content_hash": "varchar",
+    "rows_read": "bigint",
+    "rows_rejected": "bigint",
+    "first_date": "date",
+    "last_date": "date",
+    "first_line": "integer",
+    "change": "varchar",
+    "notes": "varchar",
+    "loaded_at": "timestamp",
+    "run_id": "varchar",
+    "is_present": "boolean",
+    "fingerprint": "varchar",
+}
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the schema of the landing zone, and the function that cleans cells in it.
+
+    Args:
+        connection: the database of the warehouse is its default one.
+    """
+    connection.execute('create schema if not exists "landing"')
+    connection.execute(_CLEAN_CELL)
+
+
+def load_feed(
+    connection: duckdb.DuckDBPyConnection,
+    request: Request,
+    folder: Path,
+    *,
+    has_sample: bool,
+    words: Words,
+) -> None:
+    """Bring the rows and the log of a feed up to what its folder and its seed hold.
+
+    Args:
+        connection: of its own; transactions are begun and ended on it.
+        request: the feed.
+        folder: the feed's folder in the landing zone.
+        has_sample: whether the sample seed counts.
+        words: for what people should know.
+
+    Raises:
+        LoadError: it cannot be done.
+        duckdb.Error, OSError: the database or a file fails.
+    """
+    _DuckDBLoad(connection, request, folder, words).run(has_sample=has_sample)
+
+
+class _DuckDBLoad(FeedLoad):
+    _FAULTS = (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException)
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, request: Request, folder: Path, words: Words
+    ) -> None:
+        super().__init__(request, folder, words)
+        self._connection = connection
+        self._fingerprint = request.fingerprint(_CLEAN_CELL)
+        self._execute("set enable_progress_bar = true")
+        self._execute("set enable_progress_bar_print = false")
+
+    def _make_tables(self, present: set[str]) -> None:
+        """Make the tables; anew where rows were judged by another contract than today's.
+
+        Raises:
+            LoadError: a file that would have to be read again is gone.
+        """
+        request = self._request
+        if request.is_full_refresh or self._is_of_another_contract(present):
+            self._execute(f"drop table if exists {request.log}")
+            self._execute(f"drop table if exists {request.table}")
+        columns = ", ".join(f'"{name}" {type_}' for name, type_ in request.types.items())
+        cells = "_cells varchar, " if request.has_key else ""
+        self._execute(
+            f"create table if not exists {request.table} ("
+            f"{columns}, _rejected varchar, {cells}_line integer, _file_id integer)"
+        )
+        self._execute(
+            f"create table if not exists {request.log} ("
+            + ", ".join(f"{name} {type_}" for name, type_ in _LOG.items())
+            + ")"
+        )
+
+    def _is_of_another_contract(self, present: set[str]) -> bool:
+        request = self._request
+        if not self._rows(
+            "select 1 from duckdb_tables() where database_name = ? and schema_name = 'landing' "
+            "and table_name = ?",
+            [request.database, f"{request.feed}_files"],
+        ):
+            return True  # rows without a log are of no file
+        if not self._rows(
+            f"select 1 from {request.log} where fingerprint <> ? limit 1", [self._fingerprint]
+        ):
+            return False
+        self._refuse_if_gone(present)
+        return True
+
+    def _read_log(self) -> list[Known]:
+        return [
+            Known(*row)
+            for row in self._rows(
+                "select file_id, file, state, reason, size_bytes, modified_ns, content_hash "
+                f"from {self._request.log} order by file_id"
+            )
+        ]
+
+    def _seed_hash(self) -> str | None:
+        """A hash of the seed's rows as they are in the database; None for an empty one."""
+        ((rows, total),) = self._rows(
+            f"select count(*), sum(hash(seed)) from {self._request.source} as seed"
+        )
+        return f"{rows} rows {total}" if rows else None
+
+    def _make_room(self) -> int:
+        """Tidy the table up where that is due, and say which number the next file gets.
+
+        Rows are not deleted when their file goes, they only belong to no file any more: DuckDB then
+        leaves the numbers of the other rows (`rowid`) alone, from which their lines are told. When
+        they are a tenth of the table, or if numbers have moved all the same, it is written anew.
+        Until then, incremental models learn from them what is gone (macros/build/incremental.sql).
+        """
+        request = self._request
+        live = {entry.file_id for entry in self._read_log() if entry.state == LOADED}
+        found = self._rows(
+            "select _file_id, count(*), max(rowid) - min(rowid) + 1 = count(*) "
+            f"from {request.table} group by _file_id"
+        )
+        total = sum(rows for _, rows, _ in found)
+        dead = sum(rows for file_id, rows, _ in found if file_id not in live)
+        has_moved = any(file_id in live and not is_whole for file_id, _, is_whole in found)
+        if has_moved or (dead * 10 > total and dead > DEAD_ROWS):
+            ids = ", ".join(str(file_id) for file_id in live) or "null"
+            self._execute(
+                f"create or replace table {request.table} as "
+                f"select * from {request.table} where _file_id in ({ids})"
+            )
+        ((newest,),) = self._rows(f"select coalesce(max(file_id), 0) from {request.log}")
+        return 1 + int(max([newest, *(file_id for file_id, _, _ in found)]))
+
+    def _load_fast(self, group: Sequence[File], replaced: set[str]) -> list[File]:
+        """Load files by DuckDB's own reader.
+
+        Rows get the number of their file in the list; the line follows from the order of the rows,
+        which DuckDB keeps.
+
+        Returns:
+            The files that it reports broken lines of, or whose rows are not those that were
+            counted. Their rows belong to no file.
+        """
+        first_id = self._take_ids(len(group))
+        scans = [file.scan for file in group if file.scan is not None]
+        layout = scans[0].layout
+        paths = [glob_free(file.found.path) for file in group]
+        is_csv = layout.kind == "csv"
+        reader = self._csv_reader(layout) if is_csv else self._parquet_reader(layout)
+        rejects = f"_rejects_{self._request.feed}"
+        one = len(group) == 1
+        source = reader.format(
+            files=_text_list(paths), index="0" if one else "file_index", rejects=rejects
+        )
+        broken: set[str] = set()
+        try:
+            self._insert(source, "null", f"{first_id}" if one else f"{first_id} + _line_number")
+            if is_csv:
+                broken = {
+                    path
+                    for (path,) in self._rows(
+                        f"select distinct file_path from {rejects} "
+                        f"inner join {rejects}_scan using (scan_id, file_id)"
+                    )
+                }
+        finally:
+            if is_csv:
+                self._execute(f"drop table if exists temp.{rejects}")
+                self._execute(f"drop table if exists temp.{rejects}_scan")
+        counted = dict(
+            self._rows(
+                f"select _file_id, count(*) from {self._request.table} "
+                f"where _file_id >= {first_id} group by _file_id "
+                "having max(rowid) - min(rowid) + 1 = count(*)"
+            )
+        )
+        entries, careful = [], []
+        for file_id, (file, scan_) in enumerate(zip(group, scans, strict=True), start=first_id):
+            if counted.get(file_id, 0) == scan_.rows and str(file.found.path) not in broken:
+                entries.append(self._entry(file_id, file, replaced, rows=scan_.rows, fast=True))
+            else:
+                careful.append(file)
+        self._commit(entries)
+        return careful
+
+    def _csv_reader(self, layout: Layout) -> str:
+        columns = ", ".join(f"{_text(name)}: 'varchar'" for name in layout.columns)
+        selected = ", ".join(
+            f'"{name}"' if name in layout.columns else f'cast(null as varchar) as "{name}"'
+            for name in self._request.contract.names
+        )
+        compression = "gzip" if layout.is_compressed else "none"
+        return (
+            f"select {selected}, {{index}} as _line_number from read_csv({{files}}, "
+            f"columns = {{{{{columns}}}}}, auto_detect = false, "
+            f"header = {str(layout.has_header).lower()}, delim = {_text(layout.delimiter)}, "
+            f"quote = '\"', escape = '\"', compression = '{compression}', "
+            "store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scan')"
+        )
+
+    def _parquet_reader(self, layout: Layout) -> str:
+        selected = ", ".join(
+            f'{expression} as "{name}"'
+            for expression, name in zip(
+                layout.expressions, self._request.contract.names, strict=True
+            )
+        )
+        selected = selected.replace("{", "{{").replace("}", "}}")
+        return f"select {selected}, {{index}} as _line_number from read_parquet({{files}})"
+
+    @contextmanager
+    def _store_with_care(
+        self, file_id: int
+    ) -> Iterator[Callable[[Sequence[Row], Sequence[Broken]], None]]:
+        def store(rows: Sequence[Row], broken: Sequence[Broken]) -> None:
+            if rows:
+                with self._registered(table_of_rows(rows, self._request.contract)) as name:
+                    self._insert(f"select * from {name}", "_line_number", str(file_id))
+            if broken:
+                self._insert_broken(broken, file_id)
+
+        yield store
+
+    def _insert_seed(self, file_id: int) -> int:
+        source = self._request.source
+        self._insert(f"select * from {source}", "_line_number", str(file_id))
+        ((rows,),) = self._rows(f"select count(*) from {source}")
+        return int(rows)
+
+    def _insert(self, source: str, line: str, file_id: str) -> None:
+        """Cast, judge and store rows."""
+        request = self._request
+        columns = ", ".join(f'"{name}"' for name in request.types)
+        cells = "case when _reasons is null then _record end, " if request.has_key else ""
+        query = request.sql.replace(request.source, f"({source})")
+        self._execute(
+            f"insert into {request.table} select {columns}, "
+            "case when _reasons is not null "
+            "then cast(json_object('reasons', _reasons, 'record', _record) as varchar) end, "
+            f"{cells}cast({line} as integer), cast({file_id} as integer) from (\n{query}\n)"
+        )
+
+    def _insert_broken(self, broken: Sequence[Broken], file_id: int) -> None:
+        import pyarrow
+
+        table = pyarrow.table(
+            {
+                "rejected": pyarrow.array([rejected(item) for item in broken], pyarrow.string()),
+                "line": pyarrow.array([item.number for item in broken], pyarrow.int64()),
+            }
+        )
+        with self._registered(table) as name:
+            self._execute(
+                f"insert into {self._request.table} (_rejected, _line, _file_id) "
+                f"select rejected, cast(line as integer), {file_id} from {name}"
+            )
+
+    def _judged(self, first_id: int, last_id: int) -> Mapping[int, tuple[int, object, object]]:
+        request = self._request
+        return {
+            file_id: (rejected_rows, first_day, last_day)
+            for file_id, rejected_rows, first_day, last_day in self._rows(
+                "select _file_id, count(_rejected), "
+                f"min({request.day}) filter (where _rejected is null), "
+                f"max({request.day}) filter (where _rejected is null) "
+                f"from {request.table} where _file_id between {first_id} and {last_id} "
+                "group by _file_id"
+            )
+        }
+
+    def _write(self, entries: Sequence[tuple[Entry, int, object, object]]) -> None:
+        """Write entries of the log, each with its rejected rows, its first day and its last."""
+        request = self._request
+        rows = [
+            (
+                *(entry.file_id, entry.file, entry.state, entry.reason, entry.size),
+                *(entry.modified_ns, entry.content_hash, entry.rows_read, rejected, first, last),
+                *(entry.first_line, entry.change, entry.notes, request.started_at, request.run),
+                *(True, self._fingerprint),
+            )
+            for entry, rejected, first, last in entries
+        ]
+        values = ", ".join(f"unnest(cast(? as {type_}[]))" for type_ in _LOG.values())
+        self._connection.execute(
+            f"insert into {request.log} select {values}",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+
+    def _forget(self, entries: Sequence[Known]) -> None:
+        """Remove files from the log; their rows are of no file from then on."""
+        if entries:
+            ids = ", ".join(str(entry.file_id) for entry in entries)
+            self._execute(f"delete from {self._request.log} where file_id in ({ids})")
+
+    def _rename(self, renamed: Mapping[str, Known]) -> None:
+        """Let the rows of a file that vanished go on under the name that it has now."""
+        for name, entry in renamed.items():
+            self._execute(f"delete from {self._request.log} where file = {_text(name)}")
+            found = self._files[name].found
+            self._connection.execute(
+                f"update {self._request.log} "
+                "set file = ?, size_bytes = ?, modified_ns = ?, is_present = true "
+                "where file_id = ?",
+                [name, found.size, found.modified_ns, entry.file_id],
+            )
+
+    def _note_presence(self, present: Sequence[Present]) -> None:
+        """Note which loaded files are still there, and a new time of one that did not change."""
+        there = [file.file for file in present]
+        self._connection.execute(
+            f"update {self._request.log} set is_present = not is_present "
+            "where is_present <> list_contains(cast(? as varchar[]), file)",
+            [there],
+        )
+        for file in self._touched():
+            self._connection.execute(
+                f"update {self._request.log} set modified_ns = ?, size_bytes = ? where file = ?",
+                [file.found.modified_ns, file.found.size, file.name],
+            )
+
+    def _refusals(self) -> Sequence[tuple[str, str]]:
+        return self._rows(
+            f"select file, reason from {self._request.log} "
+            "where state <> 'loaded' and is_present order by file"
+        )
+
+    def _notes(self) -> Sequence[tuple[str, str]]:
+        return self._rows(
+            f"select file, notes from {self._request.log} "
+            "where state = 'loaded' and notes is not null and run_id = ? order by file",
+            [self._request.run],
+        )
+
+    def _progress(self) -> float:
+        return float(self._connection.query_progress())
+
+    def _execute(self, sql: str) -> None:
+        self._connection.execute(sql)
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        return self._connection.execute(sql, list(values)).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._execute("begin")
+        try:
+            yield
+        except BaseException:
+            with suppress(duckdb.Error):
+                self._execute("rollback")
+            raise
+        self._execute("commit")
+
+    @contextmanager
+    def _registered(self, table: Any) -> Iterator[str]:
+        name = f"_rows_of_{self._request.feed}"
+        self._connection.register(name, table)
+        try:
+            yield name
+        finally:
+            self._connection.unregister(name)
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _text_list(texts: Sequence[str]) -> str:
+    return "[" + ", ".join(_text(text) for text in texts) + "]"
