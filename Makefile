@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations lint sample clean
+.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations bench-spark lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-api: $(VENV)/installed-dev ## Measure how many requests the API answers (n
 
 bench-expectations: $(VENV)/installed ## Measure what expectations add to a build
 	@$(BIN)/python -m benchmarks.expectations $(ARGS)
+
+bench-spark: $(VENV)/installed-spark $(VENV)/installed-dev ## Measure the models on a small Spark cluster against DuckDB (needs Java 17)
+	@$(BIN)/python -m benchmarks.spark_cluster $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
 	@$(BIN)/ruff check .

@@ -21,6 +21,23 @@
 {%- endmacro %}
 
 
+{% macro strict_cast(value, type) %}
+    {#- A number as another type of numbers; an error where it is out of range. -#}
+    {{- return(adapter.dispatch('strict_cast')(value, type)) -}}
+{% endmacro %}
+
+{% macro duckdb__strict_cast(value, type) -%}
+    cast({{ value }} as {{ type }})
+{%- endmacro %}
+
+{#- dbt-spark turns errors of casts off. -#}
+{% macro spark__strict_cast(value, type) -%}
+    coalesce(cast({{ value }} as {{ type }}), case
+        when {{ value }} is not null then cast(raise_error('a number is out of range of {{ type }}') as {{ type }})
+    end)
+{%- endmacro %}
+
+
 {% macro grammar(type) %}
     {#- The regular expression of a contract's type; none for text. Years are 1000 to 2999: 0000 and
         9999 are fillers, and a calendar has a row for each day. -#}
@@ -87,7 +104,7 @@
         when not {{ full_match(text, pattern) }} then null
         when length({{ text }}) = 10 then {{ business_day_start(try_cast(text, 'date')) }}
         when substr({{ text }}, 11) like '%+%' or substr({{ text }}, 11) like '%-%'
-            then to_utc_timestamp(try_cast({{ text }} as timestamp_ltz), current_timezone())
+            then cast(to_utc_timestamp(try_cast({{ text }} as timestamp_ltz), current_timezone()) as timestamp)
         else try_cast(rtrim('Z', {{ text }}) as timestamp)
     end
 {%- endmacro %}

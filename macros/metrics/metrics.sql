@@ -3,7 +3,7 @@
 
 {% macro money(amount) -%}
     {#- An amount with two decimals, half away from zero. -#}
-    cast({{ amount }} as decimal(18, 2))
+    {{ strict_cast(amount, 'decimal(18, 2)') }}
 {%- endmacro %}
 
 
@@ -29,16 +29,22 @@
 {%- endmacro %}
 
 {#- As on DuckDB, in whole numbers: Spark rounds a quotient of decimals to the scale that it gives the
-    type, and then again. -#}
+    type, and then again. Where it would give null for what is too large, it fails. -#}
 {% macro spark__safe_divide(numerator, denominator, scale) -%}
     {%- set n = 'cast(cast(' ~ numerator ~ ' as decimal(28, 6)) * 1000000 as decimal(34, 0))' -%}
     {%- set d = 'cast(cast(' ~ denominator ~ ' as decimal(28, 6)) * 1000000 as decimal(34, 0))' -%}
-    cast(
+    coalesce(
         cast(
-            (2 * {{ 10 ** scale }} * abs({{ n }}) + abs({{ d }})) div nullif(2 * abs({{ d }}), 0)
-            * case when ({{ n }} < 0) = ({{ d }} < 0) then 1 else -1 end
-        as decimal(32, 0)) * cast({{ '%.*f' | format(scale, 10 ** -scale) }} as decimal({{ scale + 1 }}, {{ scale }}))
-    as decimal(18, {{ scale }}))
+            cast(
+                (2 * {{ 10 ** scale }} * abs({{ n }}) + abs({{ d }})) div nullif(2 * abs({{ d }}), 0)
+                * case when ({{ n }} < 0) = ({{ d }} < 0) then 1 else -1 end
+            as decimal(32, 0)) * cast({{ '%.*f' | format(scale, 10 ** -scale) }} as decimal({{ scale + 1 }}, {{ scale }}))
+        as decimal(18, {{ scale }})),
+        case
+            when {{ numerator }} is not null and {{ denominator }} <> 0
+                then cast(raise_error('a quotient is out of range of decimal(18, {{ scale }})') as decimal(18, {{ scale }}))
+        end
+    )
 {%- endmacro %}
 
 
@@ -70,7 +76,7 @@
 {%- endmacro %}
 
 {% macro spark__converted(amount, rate) -%}
-    cast({{ exact_product(amount, rate) }} as decimal(18, 6))
+    {{ strict_cast(exact_product(amount, rate), 'decimal(18, 6)') }}
 {%- endmacro %}
 
 

@@ -7,8 +7,10 @@ file was loaded differs.
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +26,7 @@ import pytest
 from tests.api.support import serving
 from tests.landing.test_fuzz import make_sheet
 from tests.models.plain_python import CONTRACTS
-from tests.pipeline.test_landing import ORDERS, fill
+from tests.pipeline.test_landing import ORDERS, fill, parquet
 from tests.support import Outcome, Project, own_environment
 from warehouse.published import PublishedFolder
 from warehouse.spark.cluster import THRIFT_SERVER, Cluster, up
@@ -36,7 +38,10 @@ ON_SPARK = (
     "from warehouse.spark.adapter import extend; extend(); from dbt.cli.main import cli; cli()"
 )
 CLOCKS = {"feed_health": ["last_loaded_at"]}  # columns that say when a run was
-MARTS_ALONE = ("run", "--exclude", "expectation_results", "publication")
+MARTS_ALONE = (
+    *("build", "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"),
+    *("--exclude", "expectation_results", "publication"),
+)
 
 
 class Both:
@@ -179,14 +184,34 @@ def test_the_api_serves_what_a_cluster_published(sample: Both) -> None:
     assert len(answers["spark"]["order_kpis"]) == 1
 
 
+def tamed(content: bytes) -> bytes:
+    """Let sums stay within the types of the marts, and the calendar within some years."""
+    content = re.sub(rb"[0-9]{13,}", b"123456789012", content)
+    return re.sub(rb"\b[12][0-9]([0-9])[0-9]-([0-9][0-9])-", rb"202\1-\2-", content)
+
+
 def dirty_files(project: Project) -> None:
     """Every shape and fault that the landing zone is tested with, and random ones of each feed."""
     fill(project)
+    for name in ("a.json", "b.json", "c.parquet", "d.csv"):  # their ratios are out of range
+        (project.folder / "landing/ads_spend" / name).unlink()
+    ads = {
+        "date": "2024-01-01", "platform": "Meta", "account": "a", "campaign": "c", "country": "BR",
+        "device": "mobile", "clicks": 9007199254740993, "impressions": 9007199254740993,
+        "conversions": 3,
+    }  # fmt: skip
+    text = json.dumps(ads)[:-1]
+    project.land(
+        "ads_spend/a.json", f'[{text}, "spend": 1234567890123.78}}, {text}, "spend": 1e2}}]'
+    )
+    cells = ", ".join(f"'{value}' as {name}" for name, value in ads.items())
+    doubles = "1234567.5::double, 0.1::double, 12345678.25::double, 1e300::double"
+    project.land("ads_spend/c.parquet", parquet(f"select {cells}, unnest([{doubles}]) as spend"))
     chance = random.Random("one set of models")  # noqa: S311 - no secret
     for feed in CONTRACTS:
         for number in range(12):
             sheet, _ = make_sheet(feed, number, 60, chance, wild=number % 2 == 1)
-            content = sheet.content
+            content = tamed(sheet.content)
             if sheet.name.endswith(".gz"):
                 content = gzip.compress(content, mtime=0)
             project.land(f"{feed}/{sheet.name}", content, age_seconds=1000 - number)
@@ -209,7 +234,7 @@ def test_a_dirty_landing_zone_gives_equal_marts_though_a_worker_is_killed(
     ]
     expected = {mart: f"from built.marts.{mart}" for mart in marts}
     rows = assert_equal(tables_of_spark(both, tmp_path / "first"), expected, connection)
-    assert len(rows) == 15
+    assert len(rows) == 16
     assert rows["rejected_rows"] > 2000
     assert rows["order_lines"] > 200
     connection.execute("detach built")
@@ -222,7 +247,7 @@ def test_a_dirty_landing_zone_gives_equal_marts_though_a_worker_is_killed(
     for feed in CONTRACTS:
         shutil.copy2(sorted((landing / feed).glob("0*"))[0], landing / feed / "again.csv")
         sheet, _ = make_sheet(feed, 1, 40, random.Random(feed), wild=False)  # noqa: S311
-        both.project.land(f"{feed}/later.csv", sheet.content)
+        both.project.land(f"{feed}/later.csv", tamed(sheet.content))
     both.marts_of_duckdb(WAREHOUSE_SAMPLE_DATA="0")
     process = both.run_marts(WAREHOUSE_SAMPLE_DATA="0")
     time.sleep(25)
@@ -259,6 +284,45 @@ def test_without_its_thrift_server_a_build_says_so_and_the_next_one_recovers(
     assert outcome.exit_code == 0, outcome.lines[-40:]
     assert published.newest() != before
     assert_equal(files_of(published), files_of(sample.published["duckdb"]), connection)
+
+
+def test_what_a_killed_build_left_of_a_table_does_not_stop_the_next_one(
+    sample: Both, cluster: Cluster
+) -> None:
+    from pyhive import hive
+
+    cursor = hive.connect("127.0.0.1", cluster.port, auth="NOSASL", username="dbt").cursor()
+    cursor.execute(f"describe table extended {sample.schema}_marts.order_kpis")
+    location = next(value for name, value, _ in cursor.fetchall() if name == "Location")
+    cursor.execute(f"drop table {sample.schema}_marts.order_kpis")
+    left = Path(location.removeprefix("file:")) / "_temporary/0"
+    left.mkdir(parents=True)
+    command = ("run", "--select", "order_kpis", "--target", "spark")
+    outcome = end_of(sample.start("-c", ON_SPARK, *command))
+    assert outcome.exit_code == 0, outcome.lines[-40:]
+    assert not left.exists()
+    cursor.execute(f"select count(*) from {sample.schema}_marts.order_kpis")
+    assert cursor.fetchall() == [(1,)]
+
+
+def test_a_number_that_is_out_of_range_fails_on_spark_as_on_duckdb(
+    sample: Both,
+) -> None:
+    for call in (
+        "money('value')",
+        "safe_divide('value', 'one')",
+        "converted('amount', 'cast(1000 as decimal(18, 10))')",
+    ):
+        query = (
+            f"select {{{{ {call} }}}} as result from (select 99999999999999999.5 as value, "
+            "1 as one, cast(1234567890123456.78 as decimal(18, 2)) as amount) as numbers"
+        )
+        for engine in ("duckdb", "spark"):
+            outcome = sample.project.dbt(
+                "show", "--inline", query, "--target", engine, **sample.environment(engine)
+            )
+            assert outcome.exit_code != 0, (engine, call, outcome.out)
+            assert "out of range" in outcome.out.lower(), (engine, call, outcome.out)
 
 
 def test_without_a_cluster_a_build_says_what_to_start(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from warehouse.landing.load import (
     FeedLoad,
     File,
     Request,
+    Store,
     Words,
     rejected,
     table_of_rows,
@@ -261,10 +262,8 @@ class _DuckDBLoad(FeedLoad):
         return f"select {selected}, {{index}} as _line_number from read_parquet({{files}})"
 
     @contextmanager
-    def _store_with_care(
-        self, file_id: int
-    ) -> Iterator[Callable[[Sequence[Row], Sequence[Broken]], None]]:
-        def store(rows: Sequence[Row], broken: Sequence[Broken]) -> None:
+    def _store_with_care(self) -> Iterator[Store]:
+        def store(file_id: int, rows: Sequence[Row], broken: Sequence[Broken]) -> None:
             if rows:
                 with self._registered(table_of_rows(rows, self._request.contract)) as name:
                     self._insert(f"select * from {name}", "_line_number", str(file_id))

@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 CHUNK_ROWS = 50_000  # rows that are read with care before they go into the database
-GROUP_BYTES = 4 << 30  # of files that are loaded in one statement
+GROUP_BYTES = 4 << 30  # of files that are loaded in one statement, or count together
 SHOWN = 20  # files that are named one by one in warnings
 SECONDS_BETWEEN_WORDS = 3.0  # of a load that takes long
+
+# Takes rows and broken lines of the file of a number.
+Store = Callable[[int, Sequence[Row], Sequence[Broken]], None]
 
 UNREADABLE = "cannot be read"  # such a file is tried again
 
@@ -282,8 +285,12 @@ class FeedLoad(ABC):
         with self._words_while_it_takes_long(total):
             if request.seed_file in plan.load and seed is not None:
                 self._load_seed(seed, replaced)
+            careful: list[File] = []
             for group in self._groups(names):
-                self._load_group(group, replaced, refused)
+                careful += self._load_group(group, replaced)
+            careful += [self._files[name] for name in names if not self._is_regular(name)]
+            for some in _some_at_a_time(careful):
+                refused |= self._load_with_care(some, replaced)
         with self._transaction():
             self._forget([entry for entry in plan.remove if entry.file not in plan.load])
             self._rename(plan.rename)
@@ -296,61 +303,65 @@ class FeedLoad(ABC):
         if plan.remove:
             self._make_room()
 
-    def _groups(self, names: Sequence[str]) -> Iterator[list[File]]:
-        """Files of one layout together, those that need care one by one."""
+    def _is_regular(self, name: str) -> bool:
+        scanned = self._files[name].scan
+        return scanned is not None and scanned.is_regular
+
+    def _groups(self, names: Sequence[str]) -> Iterator[Sequence[File]]:
+        """Regular files of one layout together."""
         groups: dict[Layout, list[File]] = {}
-        sizes: dict[Layout, int] = {}
         for name in names:
             file = self._files[name]
-            assert file.scan is not None  # noqa: S101 - what is to be loaded was scanned
-            layout = file.scan.layout
-            if not file.scan.is_regular:
-                yield [file]
-                continue
-            if sizes.get(layout, 0) + file.found.size > GROUP_BYTES and layout in groups:
-                yield groups.pop(layout)
-                sizes[layout] = 0
-            groups.setdefault(layout, []).append(file)
-            sizes[layout] = sizes.get(layout, 0) + file.found.size
-        yield from groups.values()
+            if file.scan is not None and file.scan.is_regular:
+                groups.setdefault(file.scan.layout, []).append(file)
+        for group in groups.values():
+            yield from _some_at_a_time(group)
 
-    def _load_group(
-        self, group: Sequence[File], replaced: set[str], refused: dict[str, str]
-    ) -> None:
-        """Load files of one layout; those that are not what they seemed, one by one with care."""
-        first = group[0].scan
-        assert first is not None  # noqa: S101 - as in _groups
-        careful: Sequence[File] = group
-        if first.is_regular:
-            try:
-                careful = self._load_fast(group, replaced)
-            except self._FAULTS:
-                if not all(file.found.path.exists() for file in group):
-                    raise
-                if len(group) > 1:  # find out which one it is
-                    half = len(group) // 2
-                    self._load_group(group[:half], replaced, refused)
-                    self._load_group(group[half:], replaced, refused)
-                    return
-        for file in careful:
-            try:
-                if first.layout.kind == "parquet":
-                    raise RefusedError("cannot be read as Parquet; copy it again")
-                self._load_with_care(file, replaced)
-            except RefusedError as error:
-                refused[file.name] = str(error)
+    def _load_group(self, group: Sequence[File], replaced: set[str]) -> list[File]:
+        """Load files of one layout; those that are not what they seemed are left.
 
-    def _load_with_care(self, file: File, replaced: set[str]) -> None:
-        """Load a file line by line; what is no row goes to the rejected ones with its bytes."""
-        assert file.scan is not None  # noqa: S101 - as in _groups
+        Returns:
+            What is left, to be loaded with care.
+        """
+        try:
+            return self._load_fast(group, replaced)
+        except self._FAULTS:
+            if not all(file.found.path.exists() for file in group):
+                raise
+            if len(group) == 1:
+                return list(group)
+        half = len(group) // 2  # find out which one it is
+        return [
+            *self._load_group(group[:half], replaced),
+            *self._load_group(group[half:], replaced),
+        ]
+
+    def _load_with_care(self, files: Sequence[File], replaced: set[str]) -> dict[str, str]:
+        """Load files line by line; what is no row goes to the rejected ones with its bytes.
+
+        Returns:
+            The files that cannot be loaded after all, each with the reason.
+        """
+        refused: dict[str, str] = {}
+        entries: list[Entry] = []
+        with self._store_with_care() as store:
+            for file in files:
+                try:
+                    entries.append(self._read_with_care(file, store, replaced))
+                except RefusedError as error:
+                    refused[file.name] = str(error)
+        self._commit(entries)
+        return refused
+
+    def _read_with_care(self, file: File, store: Store, replaced: set[str]) -> Entry:
+        assert file.scan is not None  # noqa: S101 - what is to be loaded was scanned
         layout, contract = file.scan.layout, self._request.contract
+        if layout.kind == "parquet":
+            raise RefusedError("cannot be read as Parquet; copy it again")
         file_id = self._take_ids(1)
         read = 0
         unread: set[str] = set()
-        with (
-            open_file(file.found.path, layout.is_compressed) as opened,
-            self._store_with_care(file_id) as store,
-        ):
+        with open_file(file.found.path, layout.is_compressed) as opened:
             items: Iterable[Row | Broken] = (
                 lines.read_json(opened, contract, unread)
                 if layout.kind == "json"
@@ -359,13 +370,14 @@ class FeedLoad(ABC):
             for chunk in lines.in_chunks(items, CHUNK_ROWS):
                 read += len(chunk)
                 store(
+                    file_id,
                     [item for item in chunk if isinstance(item, Row)],
                     [item for item in chunk if isinstance(item, Broken)],
                 )
         if unread:
             notes = (*file.scan.notes, *column_notes(sorted(unread), []))
             file.scan = replace(file.scan, notes=notes)
-        self._commit([self._entry(file_id, file, replaced, rows=read, fast=False)])
+        return self._entry(file_id, file, replaced, rows=read, fast=False)
 
     def _load_seed(self, content_hash: str, replaced: set[str]) -> None:
         file_id = self._take_ids(1)
@@ -524,10 +536,8 @@ class FeedLoad(ABC):
         """Cast, judge and store the rows of the seed; how many there are."""
 
     @abstractmethod
-    def _store_with_care(
-        self, file_id: int
-    ) -> AbstractContextManager[Callable[[Sequence[Row], Sequence[Broken]], None]]:
-        """What takes the rows and broken lines of a file, chunk by chunk."""
+    def _store_with_care(self) -> AbstractContextManager[Store]:
+        """What takes the rows and broken lines of files, chunk by chunk."""
 
     @abstractmethod
     def _judged(self, first_id: int, last_id: int) -> Mapping[int, tuple[int, object, object]]:
@@ -586,6 +596,20 @@ def table_of_rows(rows: Sequence[Row], contract: Contract) -> pyarrow.Table:
             "_line_number": pyarrow.array([row.number for row in rows], pyarrow.int64()),
         }
     )
+
+
+def _some_at_a_time(files: Sequence[File]) -> Iterator[Sequence[File]]:
+    """The files in groups that are loaded in one statement, and count together."""
+    group: list[File] = []
+    size = 0
+    for file in files:
+        if group and size + file.found.size > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.found.size
+    if group:
+        yield group
 
 
 def _stat(path: Path) -> tuple[int, int] | None:

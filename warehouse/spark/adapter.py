@@ -7,23 +7,30 @@ same method, in the process of a build only, and runs Python models in that proc
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from dbt.adapters.contracts.connection import Connection
 from dbt.adapters.factory import get_adapter_by_type
 from dbt.adapters.spark.connections import SparkConnectionManager
 from dbt.adapters.spark.impl import SparkAdapter
-from dbt_common.exceptions import DbtRuntimeError
+from dbt_common.exceptions import DbtDatabaseError, DbtRuntimeError
 
 from warehouse.settings import read_settings
 
 # Until it is asked again whether a statement has ended. The profile takes whole seconds; a build
 # has a thousand statements.
 SECONDS_BETWEEN_POLLS = 0.05
+
+# What the cluster says of the folder that a `create table` left behind when it was killed.
+_LEFT_BEHIND = re.compile(
+    r"LOCATION_ALREADY_EXISTS\] Cannot name the managed table as .*? location 'file:(/[^']+)'"
+)
 
 IN_THIS_PROCESS = "in_this_process"  # the submission method of Python models
 
@@ -72,9 +79,32 @@ def _follow_connections(call: Callable[[], None]) -> None:
         call()
         opened: Connection = open_(cls, connection)
         opened.handle.poll_interval = SECONDS_BETWEEN_POLLS
+        opened.handle.execute = _tidying(opened.handle)
         return opened
 
     manager.open = classmethod(open_and_follow)
+
+
+def _tidying(handle: Any) -> Callable[..., None]:
+    """`execute` of a connection; a table may take the place of what a dead build left of it.
+
+    Spark makes no table where a folder is, and no table is there, or it would say so.
+    """
+    execute_ = handle.execute
+
+    def execute_anyway(sql: str, bindings: list[Any] | None = None) -> None:
+        try:
+            execute_(sql, bindings)
+        except DbtDatabaseError as error:
+            found = _LEFT_BEHIND.search(" ".join(str(error).split()))
+            folder = Path(unquote(found[1])) if found else None
+            if folder is None or not folder.is_dir():
+                raise
+            shutil.rmtree(folder)
+            handle.cursor()
+            execute_(sql, bindings)
+
+    return execute_anyway
 
 
 # ---------------------------------------------------------------------------- for the steps

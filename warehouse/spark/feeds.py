@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from warehouse.landing.load import (
     File,
     LoadError,
     Request,
+    Store,
     Words,
     table_of_rows,
 )
@@ -367,22 +368,25 @@ class _SparkLoad(FeedLoad):
         return f"{rows} rows {total}" if rows else None
 
     def _make_room(self) -> int:
-        """Drop partitions of which no file is left, and say which number the next file gets.
+        """Drop partitions that nothing names, and say which number the next file gets.
 
         Numbers are never used twice, also not those of a build that broke off: a statement of its
         may still be at work on the cluster.
         """
-        table = self._request.table
         live = {entry.load_id for entry in self._log.values()}
+        self._drop_partitions(self._request.table, "load_id", live)
+        self._drop_partitions(self._log_table, "version", {str(self._version)})
+        return max([time.time_ns() // 1_000_000, *(one.file_id + 1 for one in self._log.values())])
+
+    def _drop_partitions(self, table: str, column: str, kept: Collection[str | None]) -> None:
         found = [
             partition.partition("=")[2]
             for (partition,) in self._session.rows(f"show partitions {table}")
         ]
-        dead = [load_id for load_id in found if load_id not in live]
-        if dead:
-            dropped = ", ".join(f"partition (load_id = '{load_id}')" for load_id in dead)
+        gone = [value for value in found if value not in kept]
+        if gone:
+            dropped = ", ".join(f"partition ({column} = '{value}')" for value in gone)
             self._session.execute(f"alter table {table} drop if exists {dropped}")
-        return max([time.time_ns() // 1_000_000, *(one.file_id + 1 for one in self._log.values())])
 
     # ------------------------------------------------------------ files
 
@@ -395,7 +399,7 @@ class _SparkLoad(FeedLoad):
             return self._load_parquet(group, replaced) if layout.kind == "parquet" else list(group)
         first_id = self._take_ids(len(group))
         load = _Load(str(first_id))
-        self._insert(self._lines_of(group, layout, first_id), "_line_number", load.load_id)
+        self._insert(self._lines_of(group, layout, first_id), load.load_id)
         entries, careful = [], []
         found = self._blocks(load.load_id)
         for file_id, (file, scan_) in enumerate(zip(group, scans, strict=True), start=first_id):
@@ -489,7 +493,7 @@ class _SparkLoad(FeedLoad):
                     "'position', null, 'line', _metadata.row_index + 1) as _line_number "
                     f"from parquet.`{path}`"
                 )
-                self._insert(source, "_line_number", load.load_id)
+                self._insert(source, load.load_id)
             ((rows,),) = self._session.rows(
                 f"select count(*) from {self._request.table} where load_id = '{load.load_id}'"
             )
@@ -532,22 +536,27 @@ class _SparkLoad(FeedLoad):
                 yield path, [f"`{name}`" for name in names]
 
     @contextmanager
-    def _store_with_care(
-        self, file_id: int
-    ) -> Iterator[Callable[[Sequence[Row], Sequence[Broken]], None]]:
+    def _store_with_care(self) -> Iterator[Store]:
         import pyarrow
         from pyarrow import parquet
 
-        load = _Load(str(file_id))
+        names = self._request.contract.names
         schema = pyarrow.schema(
             [
-                *((name, pyarrow.string()) for name in self._request.contract.names),
+                *((name, pyarrow.string()) for name in names),
                 ("_line_number", pyarrow.int64()),
+                ("_file_id", pyarrow.int64()),
             ]
         )
         broken_schema = pyarrow.schema(
-            [("reason", pyarrow.string()), ("record", pyarrow.string()), ("line", pyarrow.int64())]
+            [
+                ("reason", pyarrow.string()),
+                ("record", pyarrow.string()),
+                ("line", pyarrow.int64()),
+                ("file_id", pyarrow.int64()),
+            ]
         )
+        load = _Load(str(self._next_id))
         counts = [0, 0]
         with self._exchanged() as path, self._exchanged() as broken_path:
             with (
@@ -555,41 +564,39 @@ class _SparkLoad(FeedLoad):
                 parquet.ParquetWriter(broken_path, broken_schema) as broken_file,
             ):
 
-                def store(rows: Sequence[Row], broken: Sequence[Broken]) -> None:
+                def store(file_id: int, rows: Sequence[Row], broken: Sequence[Broken]) -> None:
+                    self._loads[file_id] = load
                     counts[0] += len(rows)
                     counts[1] += len(broken)
                     if rows:
-                        rows_file.write_table(table_of_rows(rows, self._request.contract))
+                        table = table_of_rows(rows, self._request.contract)
+                        ids = pyarrow.repeat(pyarrow.scalar(file_id, pyarrow.int64()), len(rows))
+                        rows_file.write_table(table.append_column("_file_id", ids))
                     if broken:
-                        broken_file.write_table(
-                            pyarrow.table(
-                                [
-                                    [one.reason for one in broken],
-                                    [lines.to_record(one.text) for one in broken],
-                                    [one.number for one in broken],
-                                ],
-                                schema=broken_schema,
-                            )
-                        )
+                        columns = [
+                            [one.reason for one in broken],
+                            [lines.to_record(one.text) for one in broken],
+                            [one.number for one in broken],
+                            [file_id] * len(broken),
+                        ]
+                        broken_file.write_table(pyarrow.table(columns, schema=broken_schema))
 
                 yield store
             if counts[0]:
-                names = ", ".join(f"`{name}`" for name in self._request.contract.names)
+                listed = ", ".join(f"`{name}`" for name in names)
                 self._insert(
-                    f"select {names}, named_struct('file_id', {file_id}, 'block', null, "
+                    f"select {listed}, named_struct('file_id', _file_id, 'block', null, "
                     "'position', null, 'line', _line_number) as _line_number "
                     f"from parquet.`{path}`",
-                    "_line_number",
                     load.load_id,
                 )
             if counts[1]:
                 absent = ", ".join("null" for _ in self._request.types)
                 self._session.execute(
                     f"insert into {self._request.table} partition (load_id = '{load.load_id}') "
-                    f"select {absent}, array(reason), record, {file_id}, line, null, null "
+                    f"select {absent}, array(reason), record, file_id, line, null, null "
                     f"from parquet.`{broken_path}`"
                 )
-        self._loads[file_id] = load
 
     def _insert_seed(self, file_id: int) -> int:
         source = self._request.source
@@ -597,22 +604,21 @@ class _SparkLoad(FeedLoad):
         self._insert(
             f"select {names}, named_struct('file_id', {file_id}, 'block', null, 'position', null, "
             f"'line', _line_number) as _line_number from {source}",
-            "_line_number",
             str(file_id),
         )
         self._loads[file_id] = _Load(str(file_id))
         ((rows,),) = self._session.rows(f"select count(*) from {source}")
         return int(rows)
 
-    def _insert(self, source: str, origin: str, load_id: str) -> None:
-        """Cast, judge and store rows, whose origin goes through the query as a struct."""
+    def _insert(self, source: str, load_id: str) -> None:
+        """Cast, judge and store rows, whose `_line_number` is a struct of their whole origin."""
         request = self._request
         columns = ", ".join(f"`{name}`" for name in request.types)
         query = request.sql.replace(request.source, f"({source})")
         self._session.execute(
             f"insert into {request.table} partition (load_id = '{load_id}') "
-            f"select {columns}, _reasons, _record, {origin}.file_id, {origin}.line, "
-            f"{origin}.block, {origin}.position from (\n{query}\n)"
+            f"select {columns}, _reasons, _record, _line_number.file_id, _line_number.line, "
+            f"_line_number.block, _line_number.position from (\n{query}\n)"
         )
 
     @contextmanager
@@ -643,6 +649,8 @@ class _SparkLoad(FeedLoad):
             for file_id in range(first_id, last_id + 1)
             if file_id in self._loads
         }
+        if not loads:  # of files without rows
+            return {}
         return {
             int(file_id): (int(count), first_day, last_day)
             for file_id, count, first_day, last_day in self._session.rows(
@@ -665,7 +673,6 @@ class _SparkLoad(FeedLoad):
 
     def _write_version(self) -> None:
         """Write the log as it is now as a new version, and let it count."""
-        counted = self._version
         self._version = max(self._version + 1, time.time_ns() // 1_000_000)
         values = [
             f"({', '.join(_literal(getattr(entry, one.name)) for one in fields(entry))})"
@@ -686,14 +693,6 @@ class _SparkLoad(FeedLoad):
             f"create or replace view {self._request.log} as "
             f"select * from {self._log_table} where version = '{self._version}'"
         )
-        old = [
-            int(partition.partition("=")[2])
-            for (partition,) in self._session.rows(f"show partitions {self._log_table}")
-        ]
-        gone = [version for version in old if version not in (counted, self._version)]
-        if gone:
-            dropped = ", ".join(f"partition (version = '{version}')" for version in gone)
-            self._session.execute(f"alter table {self._log_table} drop if exists {dropped}")
 
     def _write(self, entries: Sequence[tuple[Entry, int, object, object]]) -> None:
         request = self._request
