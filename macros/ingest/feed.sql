@@ -164,10 +164,6 @@
     {{- return(adapter.dispatch('require_plugin')(module)) -}}
 {% endmacro %}
 
-{% macro loads_plugin(module) %}
-    {{ return(module in target.plugins | default([], true) | map(attribute='module') | list) }}
-{% endmacro %}
-
 {% macro duckdb__require_plugin(module) %}
     {%- if module not in target.plugins | default([], true) | map(attribute='module') | list -%}
         {%- do exceptions.raise_compiler_error(

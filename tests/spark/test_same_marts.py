@@ -205,6 +205,8 @@ def dirty_files(project: Project) -> None:
         "ads_spend/a.json", f'[{text}, "spend": 1234567890123.78}}, {text}, "spend": 1e2}}]'
     )
     cells = ", ".join(f"'{value}' as {name}" for name, value in ads.items())
+    tiny = "select '2024-02-01' as rate_date, 'BRL' as from_currency, 'USD' as to_currency, "
+    project.land("fx_rates/tiny.parquet", parquet(f"{tiny} 0.0000001230::decimal(18,10) as rate"))
     doubles = "1234567.5::double, 0.1::double, 12345678.25::double, 1e300::double"
     project.land("ads_spend/c.parquet", parquet(f"select {cells}, unnest([{doubles}]) as spend"))
     chance = random.Random("one set of models")  # noqa: S311 - no secret

@@ -57,11 +57,11 @@ from warehouse.settings import SettingsError, read_settings
 VALUES = 1000  # rows of one insert statement
 
 # Parquet types of which Spark and DuckDB write the same text; files with others are turned into
-# text here, so that 12345678.9 does not become 1.23456789E7.
+# text here, so that 12345678.9 does not become 1.23456789E7, nor 0.0000001 1E-7.
 _SAME_TEXT = re.compile(
-    r"VARCHAR|BOOLEAN|U?(TINY|SMALL|BIG)?(INT|INTEGER)|DECIMAL\(\d+,\d+\)|DATE|TIMESTAMP"
+    r"VARCHAR|BOOLEAN|U?(TINY|SMALL|BIG)?(INT|INTEGER)|DECIMAL\(\d+,[0-6]\)|DATE|TIMESTAMP"
 )
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9._ -]+")  # of files that need no escape in a path
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._ /-]+")  # needs no escape anywhere
 
 
 class Session:
@@ -393,10 +393,10 @@ class _SparkLoad(FeedLoad):
     def _load_fast(self, group: Sequence[File], replaced: set[str]) -> list[File]:
         scans = [file.scan for file in group if file.scan is not None]
         layout = scans[0].layout
-        if layout.kind == "parquet" or not all(
-            _PLAIN_NAME.fullmatch(file.found.name) for file in group
-        ):
-            return self._load_parquet(group, replaced) if layout.kind == "parquet" else list(group)
+        if layout.kind == "parquet":
+            return self._load_parquet(group, replaced)
+        if not all(_PLAIN_PATH.fullmatch(str(file.found.path)) for file in group):
+            return list(group)
         first_id = self._take_ids(len(group))
         load = _Load(str(first_id))
         self._insert(self._lines_of(group, layout, first_id), load.load_id)
@@ -516,7 +516,7 @@ class _SparkLoad(FeedLoad):
             is_same = all(
                 _SAME_TEXT.fullmatch(types[titles[name]]) for name in names if name in titles
             )
-            if is_same and _PLAIN_NAME.fullmatch(file.found.name):
+            if is_same and _PLAIN_PATH.fullmatch(str(file.found.path)):
                 yield (
                     file.found.path,
                     [
