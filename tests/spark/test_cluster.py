@@ -160,7 +160,7 @@ def test_a_program_that_is_no_java_is_named(tmp_path: Path) -> None:
 def test_without_pyspark_it_is_said_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spark, "find_spec", lambda _name: None)
+    monkeypatch.setattr(spark.PathFinder, "find_spec", lambda _name: None)
     with pytest.raises(ClusterError) as error:
         spark.up(tmp_path / "spark", print)
     assert str(error.value) == (

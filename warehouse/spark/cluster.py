@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +298,8 @@ def _find_spark() -> Path:
 
 
 def _place(package: str) -> Path:
-    spec = find_spec(package)
+    # Not by importlib.util.find_spec, which believes what expectations/ says of PySpark.
+    spec = PathFinder.find_spec(package)
     if spec is None or spec.origin is None:
         raise ClusterError(
             f"{package} is not installed. "
