@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,7 +161,8 @@ def test_a_program_that_is_no_java_is_named(tmp_path: Path) -> None:
 def test_without_pyspark_it_is_said_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spark.PathFinder, "find_spec", lambda _name: None)
+    nothing = SimpleNamespace(find_spec=lambda _name: None)
+    monkeypatch.setattr("warehouse.spark.cluster.PathFinder", nothing)
     with pytest.raises(ClusterError) as error:
         spark.up(tmp_path / "spark", print)
     assert str(error.value) == (
