@@ -19,7 +19,7 @@ build: $(VENV)/installed ## Set up, then build and test everything and show the 
 spark-up: $(VENV)/installed-spark ## Start a small Spark cluster on this machine (needs Java 17)
 	@$(BIN)/python -m warehouse spark-up $(ARGS)
 
-spark-down: $(VENV)/installed-spark ## Stop the Spark cluster; its tables stay
+spark-down: $(VENV)/installed ## Stop the Spark cluster; its tables stay
 	@$(BIN)/python -m warehouse spark-down
 
 spark-build: $(VENV)/installed-spark ## As build, on the Spark cluster (WAREHOUSE_SPARK_HOST for one elsewhere)

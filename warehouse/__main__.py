@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("build", help="build and test everything, then show the numbers")
     commands.add_parser("spark-build", help="build and test everything on a Spark cluster")
     started = commands.add_parser("spark-up", help="start a small Spark cluster on this machine")
-    started.add_argument("--workers", type=int, default=2, help="workers, each one executor (2)")
+    started.add_argument(
+        "--workers", type=int, default=2, choices=range(1, 9), metavar="N",
+        help="workers, each one executor of one core: 1 to 8 (2)",
+    )  # fmt: skip
     commands.add_parser("spark-down", help="stop the Spark cluster")
     commands.add_parser("docs", help="make the documentation, a static site")
     served = commands.add_parser("serve-docs", help="serve the documentation on this machine")
