@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import expectations  # noqa: F401 - before Great Expectations: keeps PySpark from it, where it is
 from tests.support import Outcome, Project
 
 
