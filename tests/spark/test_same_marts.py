@@ -254,8 +254,9 @@ def test_a_dirty_landing_zone_gives_equal_marts_though_a_worker_is_killed(
     process = both.run_marts(WAREHOUSE_SAMPLE_DATA="0")
     time.sleep(25)
     assert process.poll() is None
-    os.kill(cluster.pids()["worker-1"], signal.SIGKILL)
-    for pid in cluster.executors()["worker-1"]:
+    killed = [cluster.pids()["worker-1"], *cluster.executors()["worker-1"]]
+    assert len(killed) == 2
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
     outcome = end_of(process)
     up(cluster.folder, print, port=cluster.port)
