@@ -51,10 +51,10 @@ class Both:
         self.project = Project(folder)
         self.cluster = cluster
         self.schema = schema
-        self.published = {
-            engine: PublishedFolder(folder / f"published_{engine}")
-            for engine in ("duckdb", "spark")
-        }
+        self.published = {}
+        for engine in ("duckdb", "spark"):
+            (folder / engine).mkdir()
+            self.published[engine] = PublishedFolder(folder / engine / "published")
 
     def environment(self, engine: str, **more: str) -> dict[str, str]:
         """The variables of a build."""
