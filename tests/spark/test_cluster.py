@@ -488,6 +488,7 @@ def test_a_cluster_that_takes_too_long_says_so_and_leaves_nothing(tmp_path: Path
 @pytest.mark.parametrize("seconds", [0.3, 8.0])
 def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path, seconds: float) -> None:
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as typed
         "from pathlib import Path; from warehouse.spark.cluster import up; import sys\n"
         "tell = lambda line: print(line, flush=True)\n"
         "up(Path(sys.argv[1]) / 'spark', tell, port=int(sys.argv[2]))\n"

@@ -286,7 +286,10 @@ def test_without_its_thrift_server_a_build_says_so_and_the_next_one_recovers(
     outcome = end_of(sample.build())
     assert outcome.exit_code == 0, outcome.lines[-40:]
     assert published.newest() != before
-    assert_equal(files_of(published), files_of(sample.published["duckdb"]), connection)
+    found, expected = files_of(published), files_of(sample.published["duckdb"])
+    for marts in (found, expected):  # the first snapshot had no other to be compared with
+        del marts["expectation_results"]
+    assert_equal(found, expected, connection)
 
 
 def test_what_a_killed_build_left_of_a_table_does_not_stop_the_next_one(
