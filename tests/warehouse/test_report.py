@@ -72,8 +72,8 @@ def test_files_and_reasons_are_shown_for_each_feed(settings: Settings) -> None:
     create(
         settings,
         "create schema staging",
-        "create table marts.feed_health as select * from (values ('orders', 9, 6, 3), "
-        "('jobs', 0, 0, 0)) as t(feed, rows_read, rows_accepted, rows_rejected)",
+        "create table marts.feed_health as select * from (values ('orders', 3, 9, 6, 3), "
+        "('jobs', 0, 0, 0, 0)) as t(feed, files, rows_read, rows_accepted, rows_rejected)",
         "create table staging.stg_ingested_files as select * from (values "
         "('orders', 'loaded', 'new', 'run-1', true), ('orders', 'loaded', 'new', 'run-0', true), "
         "('orders', 'loaded', 'replaced', 'run-1', true), "
