@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 import duckdb
 import yaml
+from jinja2 import Template
 
 from api.tokens import TokenFile
 from tests.api.server import Answer, Server
@@ -221,6 +222,11 @@ class Declared:
 
 
 @cache
+def on_duckdb(text: str) -> str:
+    """A text of the YAML as dbt reads it for a build on DuckDB."""
+    return Template(text).render(target={"type": "duckdb"})
+
+
 def declared() -> dict[str, Declared]:
     """All marts, from the YAML of the project."""
     marts = {}
@@ -230,7 +236,7 @@ def declared() -> dict[str, Declared]:
             if "api" in meta:
                 columns = model["columns"]
                 marts[model["name"]] = Declared(
-                    {column["name"]: column["data_type"] for column in columns},
+                    {column["name"]: on_duckdb(column["data_type"]) for column in columns},
                     meta["grain"],
                     meta["api"],
                     {
