@@ -90,23 +90,17 @@ def build(settings: Settings, for_dbt: Sequence[str]) -> int:
             "Set WAREHOUSE_DB to another file."
         )
     print(f"Building {database}", flush=True)
-    run = run_dbt(["build", *for_dbt], settings)
-    for warning in run.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if run.exit_code:
-        causes = explain(run, settings)
-        code = _show_causes(causes, run.exit_code)
-        _record_failure(run, causes[0], settings)
-        print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
-        return code
-    print(f"\n{report(run, settings)}")
-    return 0
+    return _build(for_dbt, settings, on_spark=False)
 
 
 def spark_build(settings: Settings, for_dbt: Sequence[str]) -> int:
     """Build on the Spark cluster of the profile, and print the published numbers or what failed."""
     print(f"Building on Spark at {settings.spark}", flush=True)
-    run = run_dbt(["build", "--target", "spark", *for_dbt], settings, on_spark=True)
+    return _build(["--target", "spark", *for_dbt], settings, on_spark=True)
+
+
+def _build(for_dbt: Sequence[str], settings: Settings, *, on_spark: bool) -> int:
+    run = run_dbt(["build", *for_dbt], settings, on_spark=on_spark)
     for warning in run.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if run.exit_code:
@@ -115,7 +109,7 @@ def spark_build(settings: Settings, for_dbt: Sequence[str]) -> int:
         _record_failure(run, causes[0], settings)
         print(f"not published: {what_readers_see(settings.published)}.", file=sys.stderr)
         return code
-    print(f"\n{report(run, settings, on_spark=True)}")
+    print(f"\n{report(run, settings, on_spark=on_spark)}")
     return 0
 
 

@@ -19,7 +19,7 @@ SECONDS_TO_END = 30.0  # after Ctrl+C, before dbt is told again
 # and a log file without the debug lines, a build of the sample takes about a sixth less time.
 _DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import cli; cli()"
 # On Spark, the adapter gets its steps in Python first.
-_DBT_ON_SPARK = f"from warehouse.spark.adapter import extend; extend(); {_DBT}"
+DBT_ON_SPARK = f"from warehouse.spark.adapter import extend; extend(); {_DBT}"
 
 
 # Warnings about tests, which the end of the build counts.
@@ -112,7 +112,7 @@ def run_dbt(
     started = time.monotonic()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", _DBT_ON_SPARK if on_spark else _DBT),
+            *(sys.executable, "-c", DBT_ON_SPARK if on_spark else _DBT),
             *("--log-format", "json", "--log-level", "info", "--log-level-file", "info"),
             *arguments,
         ],

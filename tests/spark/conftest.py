@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
 
+from tests.api.server import free_port
 from warehouse.spark.cluster import Cluster, Size, down, up
 
 
@@ -14,10 +14,7 @@ from warehouse.spark.cluster import Cluster, Size, down, up
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A master, two workers of one core and the Thrift server, on a free port."""
     folder = tmp_path_factory.mktemp("cluster")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    started = up(folder, print, port=port, size=Size())
+    started = up(folder, print, port=free_port(), size=Size())
     try:
         yield started
     finally:

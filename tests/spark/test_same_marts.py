@@ -28,15 +28,13 @@ from tests.landing.test_fuzz import make_sheet
 from tests.models.plain_python import CONTRACTS
 from tests.pipeline.test_landing import ORDERS, fill, parquet
 from tests.support import Outcome, Project, own_environment
+from warehouse.dbt import DBT_ON_SPARK
 from warehouse.published import PublishedFolder
 from warehouse.spark.cluster import THRIFT_SERVER, Cluster, up
 
 pytest.importorskip("pyhive", reason="requirements-spark.txt is not installed")
 pytestmark = pytest.mark.spark
 
-ON_SPARK = (
-    "from warehouse.spark.adapter import extend; extend(); from dbt.cli.main import cli; cli()"
-)
 CLOCKS = {"feed_health": ["last_loaded_at"]}  # columns that say when a run was
 MARTS_ALONE = (
     *("build", "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"),
@@ -84,7 +82,7 @@ class Both:
 
     def run_marts(self, **environment: str) -> subprocess.Popen[str]:
         """Start making every mart on Spark, without tests: the input may be as bad as it likes."""
-        return self.start("-c", ON_SPARK, *MARTS_ALONE, "--target", "spark", **environment)
+        return self.start("-c", DBT_ON_SPARK, *MARTS_ALONE, "--target", "spark", **environment)
 
     def marts_of_duckdb(self, **environment: str) -> None:
         """Make every mart on DuckDB."""
@@ -304,7 +302,7 @@ def test_what_a_killed_build_left_of_a_table_does_not_stop_the_next_one(
     left = Path(location.removeprefix("file:")) / "_temporary/0"
     left.mkdir(parents=True)
     command = ("run", "--select", "order_kpis", "--target", "spark")
-    outcome = end_of(sample.start("-c", ON_SPARK, *command))
+    outcome = end_of(sample.start("-c", DBT_ON_SPARK, *command))
     assert outcome.exit_code == 0, outcome.lines[-40:]
     assert not left.exists()
     cursor.execute(f"select count(*) from {sample.schema}_marts.order_kpis")
