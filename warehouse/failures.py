@@ -149,10 +149,12 @@ def known_failure(text: str, settings: Settings) -> str | None:
 
 
 def _shown(key: str, value: str, settings: Settings) -> str:
-    """A part of a message as people know it: programs by name, files from the root."""
+    """A part of a message as people know it: programs by name, files from the root, lists."""
     if key == "program":
         return Path(value).name
-    return settings.shown(Path(value)) if value.startswith("/") else value.strip(" -")
+    if key == "targets":  # dbt lists them behind dashes
+        return ", ".join(value.strip(" -").split(" - "))
+    return settings.shown(Path(value)) if value.startswith("/") else value
 
 
 def _own_words(text: str) -> str:

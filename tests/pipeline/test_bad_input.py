@@ -211,7 +211,7 @@ def test_a_profile_or_target_that_does_not_exist_is_named(seeded: Project, tmp_p
     line = only_error(seeded.build("--profile", "nope"), 2)
     assert line.startswith("there is no profile named nope in profiles/profiles.yml.")
     line = only_error(seeded.build("--target", "nope"), 2)
-    assert line == "profile kpi_warehouse has no target named nope. Use one of: duckdb."
+    assert line == "profile kpi_warehouse has no target named nope. Use one of: duckdb, spark."
     line = only_error(seeded.build(DBT_PROFILES_DIR=str(tmp_path / "nowhere")), 2)
     assert line.startswith(f"the folder {tmp_path}/nowhere of DBT_PROFILES_DIR does not exist.")
 

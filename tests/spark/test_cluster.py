@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.server import free_port
 from tests.support import ROOT
 from warehouse.spark import cluster as spark
 from warehouse.spark.cluster import MASTER, THRIFT_SERVER, Cluster, ClusterError, Size
@@ -85,13 +86,6 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 # ---------------------------------------------------------------- what is needed
