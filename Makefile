@@ -33,7 +33,7 @@ rejected: $(VENV)/installed ## Write the rejected rows of a feed, to mend: make 
 	@$(BIN)/python -m warehouse rejected '$(FEED)'
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
-	@$(BIN)/python -m pytest -n auto -m 'not spark and not spark_sql' $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not spark and not spark_sql' $(ARGS)
 
 test-spark: $(VENV)/installed-spark $(VENV)/installed-dev ## Compare builds on DuckDB and on Spark, and break the cluster (needs Java 17)
 	@$(BIN)/python -m pytest -m spark $(ARGS)

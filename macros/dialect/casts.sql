@@ -38,6 +38,25 @@
 {%- endmacro %}
 
 
+{% macro is_written_as(text, value, type) %}
+    {#- True when a text is just what the value that was cast from it looks like as text. -#}
+    {{- return(adapter.dispatch('is_written_as')(text, value, type)) -}}
+{% endmacro %}
+
+{#- A number of one byte is a digit; to see that takes less than to write the number. -#}
+{% macro duckdb__is_written_as(text, value, type) -%}
+    {%- if type.name in ['integer', 'bigint'] -%}
+        (strlen({{ text }}) = 1 and {{ value }} >= 0 or cast({{ value }} as string) = {{ text }})
+    {%- else -%}
+        cast({{ value }} as string) = {{ text }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro spark__is_written_as(text, value, type) -%}
+    cast({{ value }} as string) = {{ text }}
+{%- endmacro %}
+
+
 {% macro grammar(type) %}
     {#- The regular expression of a contract's type; none for text. Years are 1000 to 2999: 0000 and
         9999 are fillers, and a calendar has a row for each day. -#}

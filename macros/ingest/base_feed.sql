@@ -129,7 +129,7 @@ from judged
     {%- if column.type.name == 'text' -%}
         {{ has_plain_ends(cell) }}
     {%- else -%}
-        cast({{ guess }} as string) = {{ cell }}
+        {{ is_written_as(cell, guess, column.type) }}
         {%- if column.type.name in ['date', 'timestamp'] %}
             and {{ is_within_years(column) }}
         {%- endif -%}

@@ -119,3 +119,28 @@ def test_a_line_that_is_not_utf8_is_broken_also_where_its_column_is_not_read(
     found = loading.rows("_line_number, _reasons")
     loading.close()
     assert found[:2] == [(2, ["the line is not UTF-8"]), (3, None)]
+
+
+def test_every_letter_at_an_end_and_alone_is_read_as_the_contract_says(
+    compiled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    """The short cuts for plain text and for one digit go by single letters."""
+    folder = tmp_path / "order_items"
+    folder.mkdir()
+    letters = [chr(code) for code in (*range(1, 256), 0x3000, 0x6F22)]
+    letters = [letter for letter in letters if letter not in '\r\n,"']
+    ends = [text for letter in letters for text in (f"{letter}O", f"O{letter}")]
+    (folder / "ends.csv").write_text(HEADER + "".join(f"{text},P,1,\n" for text in ends))
+    (folder / "alone.csv").write_text(HEADER + "".join(f"O,P,{one},\n" for one in letters))
+    loading = Loading(compiled["order_items"], folder)
+    loading.load()
+    found = loading.rows("order_id, quantity")
+    (fast,) = loading.query(
+        f"select count(*) from {loading.feed.request.table} where _line is null"
+    )
+    loading.close()
+    assert fast == (len(ends) + len(letters),)  # DuckDB's own reader took them
+    assert found == [
+        *(("O", int(one) if one in "0123456789" else None) for one in letters),
+        *((text.strip(" \t\u00a0"), 1) for text in ends),
+    ]
