@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from warehouse.landing.files import (
+    FEW_BLOCKS,
     Column,
     Contract,
     RefusedError,
@@ -44,6 +45,12 @@ def refusal(folder: Path, name: str, content: bytes, contract: Contract = PRODUC
     with pytest.raises(RefusedError) as caught:
         look(folder, name, content, contract)
     return str(caught.value)
+
+
+@pytest.fixture(params=[FEW_BLOCKS, 0], ids=["small", "large"])
+def small_or_large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the lines as in a small file, and as after the first blocks of a large one."""
+    monkeypatch.setattr("warehouse.landing.files.FEW_BLOCKS", request.param)
 
 
 def test_hidden_files_unfinished_ones_and_folders_are_no_files_of_a_feed(tmp_path: Path) -> None:
@@ -82,6 +89,7 @@ def test_another_kind_is_refused(name: str) -> None:
         kind_of(name)
 
 
+@pytest.mark.usefixtures("small_or_large")
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
@@ -105,6 +113,7 @@ def test_the_rows_of_a_regular_file_are_counted(tmp_path: Path, content: bytes, 
     assert found.layout.columns == ("product_id", "name", "price", "stock")
 
 
+@pytest.mark.usefixtures("small_or_large")
 @pytest.mark.parametrize(
     "content",
     [
@@ -126,6 +135,7 @@ def test_what_is_not_regular_is_left_to_the_careful_reader(tmp_path: Path, conte
     assert not look(tmp_path, "a.csv", content).is_regular
 
 
+@pytest.mark.usefixtures("small_or_large")
 @pytest.mark.parametrize("shift", range(-6, 7))
 def test_a_second_header_is_seen_also_where_two_blocks_meet(tmp_path: Path, shift: int) -> None:
     block = 1 << 20
@@ -138,6 +148,7 @@ def test_a_second_header_is_seen_also_where_two_blocks_meet(tmp_path: Path, shif
     assert not look(tmp_path, "a.csv", content + HEADER + row * 3).is_regular
 
 
+@pytest.mark.usefixtures("small_or_large")
 @pytest.mark.parametrize("shift", range(-2, 3))
 def test_a_crlf_over_two_blocks_is_one_line_end(tmp_path: Path, shift: int) -> None:
     header = HEADER.replace(b"\n", b"\r\n")
