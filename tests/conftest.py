@@ -10,11 +10,6 @@ import expectations  # noqa: F401 - before Great Expectations: keeps PySpark fro
 from tests.support import Outcome, Project
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that take minutes, so that no worker ends alone with one of them."""
-    items.sort(key=lambda item: item.get_closest_marker("takes_minutes") is None)
-
-
 @pytest.fixture(scope="session")
 def first_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Outcome]:
     """The project as a fresh clone, built once on the sample data, and what the build printed."""

@@ -18,8 +18,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from tests.api.server import Server, flask
 from tests.api.support import NO_LIMITS, Api
 from tests.chaos.builds import (
@@ -328,7 +326,6 @@ def planned(chaos: Chaos, kills: int) -> list[Callable[[], None]]:
     return rounds
 
 
-@pytest.mark.takes_minutes
 def test_readers_see_only_whole_audited_snapshots_while_builds_fail_and_are_killed(
     tmp_path: Path,
 ) -> None:

@@ -227,7 +227,6 @@ def test_a_build_with_nothing_new_keeps_the_tables_and_the_published_files(
     assert marts - linked == {"expectation_results", "daily_sales"}
 
 
-@pytest.mark.takes_minutes
 def test_marts_equal_a_full_refresh_after_any_sequence_of_files(
     built: Project, tmp_path: Path
 ) -> None:
