@@ -221,12 +221,12 @@ class Declared:
         return order + [name for name in self.grain if name not in named]
 
 
-@cache
 def on_duckdb(text: str) -> str:
     """A text of the YAML as dbt reads it for a build on DuckDB."""
     return Template(text).render(target={"type": "duckdb"})
 
 
+@cache
 def declared() -> dict[str, Declared]:
     """All marts, from the YAML of the project."""
     marts = {}
