@@ -208,6 +208,37 @@ def test_a_query_sees_every_row(connection: duckdb.DuckDBPyConnection, batches: 
     )
 
 
+@pytest.mark.parametrize(
+    ("days", "unit", "observed"),
+    [
+        (
+            "date '1677-09-22', null, date '2262-04-11'",
+            "ns",
+            "1 of 3 rows are otherwise, such as 1677-09-22",
+        ),
+        (
+            "date '0024-02-29', null, date '9999-12-31'",
+            "us",
+            "1 of 3 rows are otherwise, such as 0024-02-29",
+        ),
+        (
+            "timestamp '0024-02-29 10:00:00', null, timestamp '2024-02-29 10:00:00'",
+            "us",
+            "1 of 3 rows are otherwise, such as 0024-02-29 10:00:00",
+        ),
+    ],
+)
+def test_days_are_nanoseconds_where_those_reach_and_right_beyond(
+    connection: duckdb.DuckDBPyConnection, batches: Any, days: str, unit: str, observed: str
+) -> None:
+    relation = connection.sql(f"select unnest([{days}]) as day")
+    suite = Suite("shop", "mart", [between("day", datetime(1990, 1, 1), None)])
+    found = read_frame(suite, relation, 100)
+    assert found.frame["day"].dtype == f"datetime64[{unit}]"
+    (row,), _ = evaluate(batches, suite, found)
+    assert (row["success"], row["observed"]) == (False, observed)
+
+
 # ---------------------------------------------------------------------------- columns
 
 
