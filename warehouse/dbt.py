@@ -15,12 +15,9 @@ from warehouse.settings import Settings
 
 SECONDS_TO_END = 30.0  # after Ctrl+C, before dbt is told again
 
-# dbt, collecting garbage less often: it makes many small objects that live until it ends. With that
-# and a log file without the debug lines, a build of the sample takes about a sixth less time.
-_DBT = "import gc; gc.set_threshold(200_000, 20, 100); from dbt.cli.main import cli; cli()"
-# On Spark, the adapter gets its steps in Python first.
-DBT_ON_SPARK = f"from warehouse.spark.adapter import extend; extend(); {_DBT}"
-
+# What Python runs: dbt with its events as JSON, and the same with its steps on Spark.
+DBT = ("-m", "warehouse.dbt_process")
+DBT_ON_SPARK = (*DBT, "--on-spark")
 
 # Warnings about tests, which the end of the build counts.
 _TOLD_OTHERWISE = {
@@ -111,11 +108,7 @@ def run_dbt(
         environment.pop("WAREHOUSE_DB", None)
     started = time.monotonic()
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", DBT_ON_SPARK if on_spark else _DBT),
-            *("--log-format", "json", "--log-level", "info", "--log-level-file", "info"),
-            *arguments,
-        ],
+        [sys.executable, *(DBT_ON_SPARK if on_spark else DBT), *arguments],
         cwd=settings.root,
         env=environment,
         stdout=subprocess.PIPE,

