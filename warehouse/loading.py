@@ -84,13 +84,9 @@ class Plugin(BasePlugin):
             DbtRuntimeError: a setting has a value that it cannot have.
         """
         try:
-            settings = read_settings()
+            config |= read_settings().of_duckdb
         except SettingsError as error:
             raise DbtRuntimeError(str(error)) from error
-        config["memory_limit"] = settings.memory_bytes
-        config["temp_directory"] = str(settings.temporary)
-        if settings.threads is not None:
-            config["threads"] = settings.threads
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Make what loads need, and where models note what they were made from (macros/build/)."""

@@ -296,7 +296,7 @@ class Publishing(ABC):
         draft = self.begun()
         needed = needed_by(self._manifest, self._publication)
         settings = read_settings()
-        with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+        with duckdb.connect(":memory:", config=settings.of_duckdb) as connection:
             marts = [
                 describe_mart(
                     mart, draft.path, _counted(call, mart["name"]), connection, self.sum_of_rows

@@ -61,6 +61,17 @@ class Settings:
         return f"{int(memory_of_machine() * float(self.memory_limit[:-1]) / 100)}B"
 
     @property
+    def of_duckdb(self) -> dict[str, str | bool | int | float | list[str]]:
+        """How much of the machine DuckDB may take, as `duckdb.connect` reads it."""
+        found: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self.memory_bytes,
+            "temp_directory": str(self.temporary),
+        }
+        if self.threads is not None:
+            found["threads"] = self.threads
+        return found
+
+    @property
     def spark(self) -> str:
         """Where the Thrift server is, as host:port."""
         return f"{self.spark_host}:{self.spark_port}"

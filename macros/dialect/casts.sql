@@ -38,22 +38,14 @@
 {%- endmacro %}
 
 
-{% macro is_written_as(text, value, type) %}
-    {#- True when a text is just what the value that was cast from it looks like as text. -#}
-    {{- return(adapter.dispatch('is_written_as')(text, value, type)) -}}
-{% endmacro %}
-
-{#- A number of one byte is a digit; to see that takes less than to write the number. -#}
-{% macro duckdb__is_written_as(text, value, type) -%}
+{% macro is_written_as(text, value, type) -%}
+    {#- True when a text is just what the value that was cast from it looks like as text. A number of one
+        character is a digit; to see that takes less than to write the number. -#}
     {%- if type.name in ['integer', 'bigint'] -%}
-        (strlen({{ text }}) = 1 and {{ value }} >= 0 or cast({{ value }} as string) = {{ text }})
+        (length({{ text }}) = 1 and {{ value }} >= 0 or cast({{ value }} as string) = {{ text }})
     {%- else -%}
         cast({{ value }} as string) = {{ text }}
     {%- endif -%}
-{%- endmacro %}
-
-{% macro spark__is_written_as(text, value, type) -%}
-    cast({{ value }} as string) = {{ text }}
 {%- endmacro %}
 
 

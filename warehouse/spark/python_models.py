@@ -15,7 +15,7 @@ import duckdb
 from dbt.adapters.base.impl import PythonJobHelper
 from dbt_common.exceptions import DbtRuntimeError
 
-from warehouse.settings import Settings, read_settings
+from warehouse.settings import read_settings
 from warehouse.spark.adapter import cause, exchange_folder, execute, export
 
 # What dbt-spark appends to the model's code: it would need PySpark here. Only the table's name is
@@ -43,7 +43,7 @@ class PythonModel(PythonJobHelper):
             raise DbtRuntimeError("dbt-spark does not say where the model's table is")
         with (
             exchange_folder("python") as folder,
-            duckdb.connect(":memory:", config=_configuration(read_settings())) as connection,
+            duckdb.connect(":memory:", config=read_settings().of_duckdb) as connection,
         ):
             made = self._run(code, Relations(connection, Path(folder)), connection)
             file = Path(folder) / "made.parquet"
@@ -120,14 +120,3 @@ def create_table(
         execute(f"create table {table} using parquet as {query}")
     except DbtRuntimeError as error:
         raise DbtRuntimeError(f"the cluster cannot make {table}: {cause(error)}") from error
-
-
-def _configuration(settings: Settings) -> dict[str, str | bool | int | float | list[str]]:
-    """How much of the machine DuckDB may take, as in a build on DuckDB."""
-    configuration: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": settings.memory_bytes,
-        "temp_directory": str(settings.temporary),
-    }
-    if settings.threads is not None:
-        configuration["threads"] = settings.threads
-    return configuration
