@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,6 +27,8 @@ ON_SPARK: Final = "--on-spark"
 
 # The console gets the lines below instead, and the log file what people read.
 _LOGGING = ("--log-level", "none", "--log-level-file", "info")
+
+_ONE_LINE = threading.Lock()  # nodes run side by side
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -54,7 +57,9 @@ def _tell(event: EventMsg) -> None:
     if event.info.name == "LogStartLine" and not gc.isenabled():
         gc.freeze()  # what was made so far stays
         gc.enable()
-    print(scrub_secrets(msg_to_json(event), env_secrets()), flush=True)
+    line = scrub_secrets(msg_to_json(event), env_secrets())
+    with _ONE_LINE:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,18 @@ def test_every_line_is_an_event_and_the_log_is_for_people(run: Run, tmp_path: Pa
     assert '{"data"' not in log
 
 
+def test_nodes_side_by_side_do_not_share_a_line(run: Run, tmp_path: Path) -> None:
+    for number in range(40):
+        logs = f"{{{{ log('{'x' * 2000}', info=true) }}}}" * 5
+        (tmp_path / f"models/many_{number}.sql").write_text(f"select {number} as n {logs}")
+    done = run("run", "--select", "many_*", "--threads", "8")
+    assert done.returncode == 0
+    # Rendered when parsed and when compiled.
+    names = [event["info"]["name"] for event in events_of(done)]
+    assert names.count("LogStartLine") == 40
+    assert names.count("JinjaLogInfo") >= 200
+
+
 def test_the_exit_code_is_that_of_dbt(run: Run) -> None:
     failed = run("build")
     assert failed.returncode == 1
