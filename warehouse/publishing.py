@@ -296,7 +296,9 @@ class Publishing(ABC):
         draft = self.begun()
         needed = needed_by(self._manifest, self._publication)
         settings = read_settings()
-        with duckdb.connect(":memory:", config=settings.of_duckdb) as connection:
+        # The temporary folder is in use: the database that was built is open in this process.
+        apart = settings.of_duckdb | {"temp_directory": ""}
+        with duckdb.connect(":memory:", config=apart) as connection:
             marts = [
                 describe_mart(
                     mart, draft.path, _counted(call, mart["name"]), connection, self.sum_of_rows
