@@ -17,7 +17,8 @@ SECONDS_TO_END = 30.0  # after Ctrl+C, before dbt is told again
 
 # What Python runs: dbt with its events as JSON, and the same with its steps on Spark.
 DBT = ("-m", "warehouse.dbt_process")
-DBT_ON_SPARK = (*DBT, "--on-spark")
+ON_SPARK = "--on-spark"
+DBT_ON_SPARK = (*DBT, ON_SPARK)
 
 # Warnings about tests, which the end of the build counts.
 _TOLD_OTHERWISE = {

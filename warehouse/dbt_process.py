@@ -16,14 +16,13 @@ import gc
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Final
 
 from dbt.cli.main import cli
 from dbt_common.events.base_types import EventMsg
 from dbt_common.events.functions import msg_to_json
 from dbt_common.exceptions import env_secrets, scrub_secrets
 
-ON_SPARK: Final = "--on-spark"
+from warehouse.dbt import ON_SPARK
 
 # The console gets the lines below instead, and the log file what people read.
 _LOGGING = ("--log-level", "none", "--log-level-file", "info")
