@@ -185,54 +185,56 @@ from judged
 
 
 {% macro reason(column) -%}
-    {%- set name, text, type = column.name, clean_cell(column.name ~ '_cell'), column.type -%}
+    {%- set name, text = column.name, clean_cell(column.name ~ '_cell') -%}
+    {%- set says = faults(column) | trim -%}
     case
         {%- if column.required %}
         when {{ text }} is null then '{{ name }}: is missing'
         {%- endif %}
         when {{ keeps_contract(column) }} then null
-        {%- if type.name == 'decimal' %}
-        when {{ name }} is null and not {{ full_match(text, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)') }}
-            then {{ fault(name, text, 'is not a number') }}
-        when {{ name }} is null and not {{ full_match(text, grammar(type)) }}
-            then {{ fault(name, text, 'has more than ' ~ type.scale ~ ' decimals') }}
-        {%- elif type.name in ['integer', 'bigint'] %}
-        when {{ name }} is null and not {{ full_match(text, grammar(type)) }}
-            then {{ fault(name, text, 'is not an integer') }}
-        {%- elif type.name != 'text' %}
-        when {{ name }} is null then {{ fault(name, text, 'is not a ' ~ type.name) }}
-        {%- endif %}
-        {%- if type.name in ['integer', 'bigint', 'decimal'] %}
-        when {{ name }} is null then {{ fault(name, text, 'is too large for ' ~ type_of(type)) }}
-        {%- endif %}
-        {%- if column.minimum is not none %}
-        when {{ name }} < {{ column.minimum }}
-            then {{ fault(name, text, 'is not >= ' ~ column.minimum) }}
-        {%- endif %}
-        {%- if column.exclusive_minimum is not none %}
-        when {{ name }} <= {{ column.exclusive_minimum }}
-            then {{ fault(name, text, 'is not > ' ~ column.exclusive_minimum) }}
-        {%- endif %}
-        {%- if column.accepted_values %}
-        else {{ fault(name, text, 'is not one of ' ~ column.accepted_values | join(', ')) }}
+        {%- if says %}
+        else '{{ name }}: "' || {{ shown(text) }} || '" ' || case
+            {{ says }}
+        end
         {%- endif %}
     end
 {%- endmacro %}
 
 
-{% macro fault(name, text, says) %}
-    {#- `name: "text" says`, with a very long text cut at 80 characters. -#}
-    {{- return(
-        "'" ~ name ~ ": \"' || " ~ shown(text)
-        ~ " || '\" " ~ dbt.escape_single_quotes(says) ~ "'"
-    ) -}}
-{% endmacro %}
+{% macro faults(column) -%}
+    {#- The branches that say what is wrong with a value that breaks its contract; none for a text that
+        can only be missing. -#}
+    {%- set name, text, type = column.name, clean_cell(column.name ~ '_cell'), column.type -%}
+    {%- set is_number = type.name in ['integer', 'bigint', 'decimal'] -%}
+    {%- if is_number %}
+            when {{ name }} is null then case
+                {%- if type.name == 'decimal' %}
+                when not {{ full_match(text, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)') }} then 'is not a number'
+                {%- endif %}
+                when not {{ full_match(text, grammar(type)) }}
+                    then '{{ 'has more than ' ~ type.scale ~ ' decimals' if type.name == 'decimal' else 'is not an integer' }}'
+                else 'is too large for {{ type_of(type) }}'
+            end
+    {%- elif type.name != 'text' %}
+            when {{ name }} is null then 'is not a {{ type.name }}'
+    {%- endif %}
+    {%- if column.minimum is not none %}
+            when {{ name }} < {{ column.minimum }} then 'is not >= {{ column.minimum }}'
+    {%- endif %}
+    {%- if column.exclusive_minimum is not none %}
+            when {{ name }} <= {{ column.exclusive_minimum }} then 'is not > {{ column.exclusive_minimum }}'
+    {%- endif %}
+    {%- if column.accepted_values %}
+            when {{ name }} is not null
+                then '{{ dbt.escape_single_quotes('is not one of ' ~ column.accepted_values | join(', ')) }}'
+    {%- endif %}
+{%- endmacro %}
 
 
 {% macro shown(text) %}
+    {#- A very long text is cut at 80 characters. -#}
     {{- return(
-        "case when length(" ~ text ~ ") > 80 then substr(" ~ text ~ ", 1, 80) || '...' else "
-        ~ text ~ " end"
+        "substr(" ~ text ~ ", 1, 80) || case when length(" ~ text ~ ") > 80 then '...' else '' end"
     ) -}}
 {% endmacro %}
 

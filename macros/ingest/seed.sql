@@ -39,13 +39,10 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-    {#- Two steps, since a number for each row keeps a read of a file on one thread. -#}
-    {%- set create_sql = create_seed_table(new_relation, header) -%}
-    {%- do run_query(read_seed_file(path, header)) -%}
-    {%- do refuse_broken_lines() -%}
+    {%- set create_sql = create_seed_table(new_relation, path, header) -%}
     {%- do run_query(create_sql) -%}
-    {%- do run_query('drop table ' ~ text_table()) -%}
-    {%- set row_count = number_lines_of_irregular_file(new_relation, path, header) -%}
+    {%- do refuse_broken_lines(new_relation) -%}
+    {%- set row_count = number_lines(new_relation, path, header) -%}
     {%- call noop_statement('main', 'INSERT ' ~ row_count, 'INSERT', row_count) -%}
         {{ create_sql }}
     {%- endcall -%}
@@ -182,24 +179,33 @@
 
 
 {% macro read_first_line(path) %}
-    {%- set sql -%}
-        select line
-        from read_csv(
-            {{ text_literals([path]) }}, columns = {'line': 'varchar'}, auto_detect = false,
-            header = false, delim = '\x00', quote = '', escape = '', strict_mode = false,
-            ignore_errors = true, null_padding = true
-        )
-        limit 1
-    {%- endset -%}
-    {%- set rows = run_query(sql).rows -%}
+    {%- set rows = run_query('select line from ' ~ lines_of(path, buffer_size=2100000) ~ ' limit 1').rows -%}
     {{ return(rows[0][0] if rows else none) }}
 {% endmacro %}
 
 
-{% macro read_seed_file(path, header) %}
-    {#- The rows of the file as they come, which DuckDB keeps in their order. -#}
-    create or replace temp table {{ text_table() }} as
-    select *
+{% macro lines_of(path, buffer_size=32000000) %}
+    {#- The lines of a file as a relation with one column, `line`.
+
+        buffer_size: bytes read at a time; more than the 2 MB that a line may have -#}
+    read_csv(
+        {{ text_literals([path]) }}, columns = {'line': 'varchar'}, auto_detect = false,
+        header = false, delim = '\x00', quote = '', escape = '', strict_mode = false,
+        ignore_errors = true, null_padding = true, buffer_size = {{ buffer_size }}
+    )
+{% endmacro %}
+
+
+{% macro create_seed_table(relation, path, header) %}
+    {#- The rows of the file as they come, which DuckDB keeps in their order. Their lines come later, since
+        a number for each row would keep the read on one thread. -#}
+    create table {{ relation }} as
+    select
+        *,
+        {%- for name in header.absent %}
+        cast(null as varchar) as {{ name }},
+        {%- endfor %}
+        cast(null as bigint) as _line_number
     from read_csv(
         {{ text_literals([path]) }},
         columns = {
@@ -218,31 +224,13 @@
 {% endmacro %}
 
 
-{% macro create_seed_table(relation, header) %}
-    create table {{ relation }} as
-    select
-        *,
-        {%- for name in header.absent %}
-        cast(null as varchar) as {{ name }},
-        {%- endfor %}
-        rowid + {{ 2 if header.has_header else 1 }} as _line_number
-    from {{ text_table() }}
-{% endmacro %}
-
-
-{% macro text_table() %}
-    {#- As rejects_table(), a name each. -#}
-    {{ return('_text_of_' ~ model.name) }}
-{% endmacro %}
-
-
 {% macro rejects_table() %}
-    {#- Temporary tables of the connection; a name each, since seeds load side by side. -#}
+    {#- A temporary table of the connection; a name each, since seeds load side by side. -#}
     {{ return('_broken_lines_of_' ~ model.name) }}
 {% endmacro %}
 
 
-{% macro refuse_broken_lines() %}
+{% macro refuse_broken_lines(relation) %}
     {#- A line that is not CSV, or not UTF-8, would be a lost row: the whole file is refused. -#}
     {%- set found = run_query(
         'select line, error_type, csv_line, count(*) over () as broken_lines from '
@@ -266,17 +254,19 @@
 {% endmacro %}
 
 
-{% macro number_lines_of_irregular_file(relation, path, header) %}
-    {#- Rows and lines part ways where the file has blank lines or line ends inside quotes. There, a
-        line starts a row when the quotes before it are balanced and it is not blank.
-        Returns the number of rows. -#}
+{% macro number_lines(relation, path, header) %}
+    {#- Set the line of each row; returns the number of rows.
+
+        Rows and lines part ways where the file has blank lines or line ends inside quotes. There, a
+        line starts a row when the quotes before it are balanced and it is not blank. -#}
     {%- set header_lines = 1 if header.has_header else 0 -%}
-    {%- set file = 'read_text(' ~ text_literals([path]) ~ ')' -%}
     {%- set counts = run_query(
-        "select (select count(*) from " ~ relation ~ ") as rows_read,"
-        ~ " strlen(content) - strlen(replace(content, chr(10), ''))"
-        ~ " + case when ends_with(content, chr(10)) then 0 else 1 end as lines from " ~ file
+        'select (select count(*) from ' ~ relation ~ ') as rows_read, count(*) as lines from '
+        ~ lines_of(path)
     ).rows[0] -%}
+    {%- do run_query(
+        'update ' ~ relation ~ ' set _line_number = rowid + ' ~ (1 + header_lines)
+    ) -%}
     {%- if counts[1] != counts[0] + header_lines -%}
         {%- set row_starts -%}
             with
@@ -284,7 +274,7 @@
             split as (
 
                 select string_split(content, chr(10)) as file_lines
-                from {{ file }}
+                from read_text({{ text_literals([path]) }})
 
             ),
 

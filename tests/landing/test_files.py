@@ -49,7 +49,7 @@ def refusal(folder: Path, name: str, content: bytes, contract: Contract = PRODUC
 
 @pytest.fixture(params=[FEW_BLOCKS, 0], ids=["small", "large"])
 def small_or_large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count the lines as in a small file, and as after the first blocks of a large one."""
+    """Look at a file as at a small one, and as at a large one."""
     monkeypatch.setattr("warehouse.landing.files.FEW_BLOCKS", request.param)
 
 
@@ -156,6 +156,58 @@ def test_a_crlf_over_two_blocks_is_one_line_end(tmp_path: Path, shift: int) -> N
     rows = [b"P1," + b"x" * (length // 4) + b",1,1\r\n"] * 4 + [b"P2,Cup,5,\r\n"] * 3
     found = look(tmp_path, "a.csv", header + b"".join(rows))
     assert (found.rows, found.is_regular) == (7, True)
+
+
+CLEAN = [
+    *(ROWS, ROWS.replace(b"\n", b"\r\n"), ROWS.rstrip(b"\n"), b"\xef\xbb\xbf" + ROWS),
+    *(ROWS.replace(b",", b";"), ROWS.replace(b",", b"\t"), ROWS + b"\n\n\n"),
+    HEADER + 'P1,café au lait,9.90,3\nP2,Éclair ñ,5,\nP3,O\'Neil "said" so,1,\n'.encode(),
+]
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at a file as at a large one."""
+    monkeypatch.setattr("warehouse.landing.files.FEW_BLOCKS", 0)
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("content", CLEAN)
+def test_the_cells_of_a_large_file_are_seen_to_be_clean(tmp_path: Path, content: bytes) -> None:
+    assert look(tmp_path, "a.csv", content).has_clean_cells
+
+
+def test_nobody_looks_at_the_cells_of_a_small_file(tmp_path: Path) -> None:
+    assert not look(tmp_path, "a.csv", ROWS).has_clean_cells
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("dirt", [" ", "\t", '"', "'", "\u00a0"])
+@pytest.mark.parametrize(
+    "row",
+    ["*P1,Mug,1,2", "P1*,Mug,1,2", "P1,*Mug,1,2", "P1,Mug*,1,2", "P1,Mug,1,*2", "P1,Mug,1,2*"],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_one_blank_or_quote_at_the_end_of_a_cell_is_seen(
+    tmp_path: Path, dirt: str, row: str, end: str
+) -> None:
+    content = ROWS + row.replace("*", dirt).encode() + end.encode()
+    assert not look(tmp_path, "a.csv", content).has_clean_cells
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("place", [1 << 17, 1 << 20, (1 << 20) + (1 << 17)])
+@pytest.mark.parametrize("shift", range(-3, 4))
+@pytest.mark.parametrize("cell", [" x", "x "])
+def test_a_blank_is_seen_also_where_two_looks_meet(
+    tmp_path: Path, place: int, shift: int, cell: str
+) -> None:
+    row = b"P1,Mug,9.90,3\n"
+    before = HEADER + row * (place // len(row) - 4)
+    before += b"P1," + b"x" * (place - len(before) - 8 + shift) + b","
+    assert look(tmp_path, "a.csv", before + b"1,1\n" + row * 3).has_clean_cells
+    content = before + cell.encode() + b",1\n" + row * 3
+    assert not look(tmp_path, "a.csv", content).has_clean_cells
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -144,3 +144,49 @@ def test_every_letter_at_an_end_and_alone_is_read_as_the_contract_says(
         *(("O", int(one) if one in "0123456789" else None) for one in letters),
         *((text.strip(" \t\u00a0"), 1) for text in ends),
     ]
+
+
+def test_clean_cells_of_a_large_file_are_taken_as_they_are(
+    compiled: dict[str, Compiled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only by the statement that reads them: files beside it are cleaned."""
+    monkeypatch.setattr("warehouse.landing.files.FEW_BLOCKS", 0)
+    folder = tmp_path / "order_items"
+    folder.mkdir()
+    # Others share a byte with the no-break space, and count as not clean.
+    codes = (*range(0x21, 0x7F), *range(0xC0, 0xE0), *range(0xE1, 256), 0x3000, 0x6F22)
+    letters = [chr(code) for code in codes if chr(code) not in ",'\""]
+    clean = [text for letter in letters for text in (f"{letter}O", f"O{letter}", letter)]
+    (folder / "a.csv").write_text(HEADER + "".join(f"{text},P 1,1,\n" for text in clean))
+    loading = Loading(compiled["order_items"], folder)
+    loading.load()
+    assert loading.query("select getvariable('cells_are_clean')") == [(True,)]
+    assert loading.rows("order_id, product_id, quantity") == [(text, "P 1", 1) for text in clean]
+
+    (folder / "b.csv").write_text(HEADER + ' O1 ,"P1",1,\n')  # read fast
+    (folder / "c.csv").write_text(HEADER + " O2 ,'P2',1,\nO3\n")  # with care
+    loading.load()
+    assert loading.query("select getvariable('cells_are_clean')") == [(False,)]
+    found = loading.rows("order_id, product_id, quantity")[len(clean) :]
+    loading.close()
+    assert found == [("O1", "P1", 1), ("O2", "P2", 1), (None, None, None)]
+
+
+def test_gaps_in_the_numbers_of_rows_are_closed_before_more_is_loaded(
+    compiled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    folder = tmp_path / "order_items"
+    folder.mkdir()
+    (folder / "a.csv").write_text(HEADER + "O1,P1,1,\nO2,P1,1,\n")
+    loading = Loading(compiled["order_items"], folder)
+    loading.load()
+    table = loading.feed.request.table
+    loading.query(f"insert into {table} select * replace (99 as _file_id) from {table}")
+    loading.query(f"delete from {table} where rowid = 2")
+    (folder / "b.csv").write_text(HEADER + "O3,P1,1,\n")
+    loading.load()
+    numbers = loading.query(f"select rowid, order_id from {table} order by rowid")
+    found = loading.rows("order_id, _line_number")
+    loading.close()
+    assert numbers == [(0, "O1"), (1, "O2"), (2, "O3")]
+    assert found == [("O1", 2), ("O2", 3), ("O3", 2)]

@@ -7,25 +7,26 @@ import csv
 import gzip
 import hashlib
 import io
-import itertools
 import os
 import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import duckdb
 
 BLOCK = 1 << 20  # bytes read at a time; a longer line is looked at more carefully
-FEW_BLOCKS = 64  # for which numpy is not worth its import
+FEW_BLOCKS = 64  # of a file for which numpy is not worth its import
 HEADER_LIMIT = 1 << 16  # bytes of the first line
 DELIMITERS = (",", ";", "\t")
 QUOTE = '"'
+# What the macro clean_cell() takes from the ends of a cell, by byte; two make a no-break space.
+CLEANED_AWAY = b" \t\n\r\"'\xc2\xa0"
 
-_LINE_END = ord("\n")
+_LINE_END, _RETURN = ord("\n"), ord("\r")
 _BOM = b"\xef\xbb\xbf"
 # What a file begins with that was saved as something else than its name says.
 _FOREIGN = (
@@ -136,6 +137,8 @@ class Scan:
         layout: how to read it.
         rows: how many rows it must have, counted without reading them; None: not known.
         is_regular: each line is one row, so that DuckDB's reader can be held to `rows`.
+        has_clean_cells: the macro clean_cell() would leave each cell alone; False: not so, or not
+            known.
         ends_with_cr: the lines end in a carriage return alone.
         notes: what its owner should know, such as columns that are not read.
     """
@@ -144,6 +147,7 @@ class Scan:
     layout: Layout
     rows: int | None = None
     is_regular: bool = True
+    has_clean_cells: bool = False
     ends_with_cr: bool = False
     notes: tuple[str, ...] = ()
 
@@ -238,7 +242,7 @@ def scan(found: Found, contract: Contract) -> Scan:
         with open_file(found.path, is_compressed) as file:
             if kind == "json":
                 return _scan_json(file, is_compressed)
-            return _scan_csv(file, contract, is_compressed)
+            return _scan_csv(file, found, contract, is_compressed)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise RefusedError("is a gzip file that is damaged or cut short; copy it again") from None
 
@@ -253,7 +257,9 @@ def open_file(path: Path, is_compressed: bool) -> io.BufferedReader:
 # ---------------------------------------------------------------------------- CSV
 
 
-def _scan_csv(file: io.BufferedReader, contract: Contract, is_compressed: bool) -> Scan:
+def _scan_csv(
+    file: io.BufferedReader, found: Found, contract: Contract, is_compressed: bool
+) -> Scan:
     first = file.readline(HEADER_LIMIT)
     while first and not first.strip():  # blank lines before the header
         if len(first) > 1 and not first.endswith(b"\n"):
@@ -270,7 +276,7 @@ def _scan_csv(file: io.BufferedReader, contract: Contract, is_compressed: bool) 
     file.seek(0)
     # DuckDB does not look into columns that are not read.
     has_unread = any(name not in contract.names for name in layout.columns)
-    counts = _count(file, header, checks_utf8=has_unread)
+    counts = _count(file, found, layout, header, checks_utf8=has_unread)
     rows = counts.lines - int(layout.has_header)
     return Scan(
         counts.digest,
@@ -281,6 +287,7 @@ def _scan_csv(file: io.BufferedReader, contract: Contract, is_compressed: bool) 
         and leading == 0
         and not ends_with_cr
         and len(layout.columns) > 1,
+        has_clean_cells=counts.has_clean_cells,
         ends_with_cr=ends_with_cr,
         notes=notes,
     )
@@ -291,18 +298,73 @@ class _Counts:
     digest: str
     lines: int
     is_regular: bool
+    has_clean_cells: bool
 
 
-def _line_ends(block: bytearray) -> int:
-    """Count line ends in half the time of bytes.count, and not under Python's lock."""
-    import numpy as np  # takes 0.1 s, as long as to count the first blocks without it
+class _Letters:
+    """Counts line ends in half the time of bytes.count, and looks at both ends of each cell.
 
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == _LINE_END))
+    It takes numpy, whose import lasts 0.1 s: as long as to count the blocks of a small file
+    without it.
+
+    Args:
+        delimiter: of the cells, one letter.
+    """
+
+    _WINDOW = 1 << 17  # of a block, so that what is made of it stays in the processor's cache
+
+    def __init__(self, delimiter: str) -> None:
+        import numpy
+
+        self._numpy = numpy
+        self._space = [numpy.empty(self._WINDOW + 1, bool) for _ in range(3)]  # to work in
+        self._ends = [ord(delimiter), _LINE_END, _RETURN]
+        self._dirt = [letter for letter in CLEANED_AWAY if letter not in self._ends]
+        self._last = b"\n"  # letter of the block before; the first cell follows an end, too
+        self._are_clean = True
+
+    def line_ends(self, block: bytearray) -> int:
+        """How many line ends are in the next block of the file; its cells are looked at, too."""
+        np = self._numpy
+        letters = np.frombuffer(block, np.uint8)
+        if self._are_clean:
+            self._look(np.frombuffer(self._last + block[:1], np.uint8), self._ends, self._dirt)
+            self._last = bytes(block[-1:])
+            ends, dirt = (
+                [letter for letter in some if block.find(letter) >= 0]
+                for some in (self._ends, self._dirt)
+            )
+            for place in range(0, len(block) if ends and dirt else 0, self._WINDOW):
+                self._look(letters[place : place + self._WINDOW + 1], ends, dirt)
+        return int(np.count_nonzero(letters == _LINE_END))
+
+    def have_clean_cells(self) -> bool:
+        """Whether cleaning would leave every cell alone, now that the file is at its end."""
+        letters = self._numpy.frombuffer(self._last + b"\n", self._numpy.uint8)
+        self._look(letters, self._ends, self._dirt)
+        return self._are_clean
+
+    def _look(self, letters: Any, ends: Sequence[int], dirt: Sequence[int]) -> None:
+        """Notice dirt beside the end of a cell."""
+        np = self._numpy
+        is_end, is_dirt, other = (space[: len(letters)] for space in self._space)
+        np.equal(letters, ends[0], out=is_end)
+        for end in ends[1:]:
+            is_end |= np.equal(letters, end, out=other)
+        for letter in dirt:
+            np.equal(letters, letter, out=is_dirt)
+            if (
+                np.logical_and(is_end[1:], is_dirt[:-1], out=other[1:]).any()
+                or np.logical_and(is_end[:-1], is_dirt[1:], out=other[1:]).any()
+            ):
+                self._are_clean = False
 
 
-def _count(file: io.BufferedReader, header: bytes, *, checks_utf8: bool) -> _Counts:
+def _count(
+    file: io.BufferedReader, found: Found, layout: Layout, header: bytes, *, checks_utf8: bool
+) -> _Counts:
     """Hash and count the lines of a file, and see whether anything in it needs a careful reader."""
-    digest = hashlib.sha256()
+    is_large = found.size >= FEW_BLOCKS * BLOCK
     decoder = codecs.getincrementaldecoder("utf-8")() if checks_utf8 else None
     line_ends = returns = pairs = 0
     is_regular = True
@@ -310,24 +372,18 @@ def _count(file: io.BufferedReader, header: bytes, *, checks_utf8: bool) -> _Cou
     tail = b""
     trailing = 0  # blank lines at the end
     size = 0
-    # The hash is made beside, of one block while the next is counted.
-    buffers = bytearray(BLOCK), bytearray(BLOCK)
-    hashed: Future[None] | None = None
+    digest = hashlib.sha256()
     with ThreadPoolExecutor(1) as beside:
-        for number in itertools.count():
-            buffer = buffers[number % 2]
-            read = file.readinto(buffer)
-            if not read:
-                break
+        # A large file is read twice, side by side: to wait for each other would cost more.
+        hashed = beside.submit(_hash, found.path) if is_large and not layout.is_compressed else None
+        letters = _Letters(layout.delimiter) if is_large else None
+        buffer = bytearray(BLOCK)
+        while read := file.readinto(buffer):
             block = buffer if read == BLOCK else buffer[:read]
-            if hashed is not None:
-                hashed.result()
-            if read == BLOCK:
-                hashed = beside.submit(digest.update, buffer)
-            else:
+            if hashed is None:
                 digest.update(block)
             size += read
-            ends = block.count(b"\n") if number < FEW_BLOCKS else _line_ends(block)
+            ends = block.count(b"\n") if letters is None else letters.line_ends(block)
             line_ends += ends
             if ends == 0 and read == BLOCK:
                 is_regular = False
@@ -352,7 +408,21 @@ def _count(file: io.BufferedReader, header: bytes, *, checks_utf8: bool) -> _Cou
         if trailing >= 500:
             is_regular = False
     lines = line_ends - trailing + (1 if size and not tail.endswith(b"\n") else 0)
-    return _Counts(digest.hexdigest(), lines, is_regular)
+    return _Counts(
+        digest.hexdigest() if hashed is None else hashed.result(),
+        lines,
+        is_regular,
+        has_clean_cells=letters is not None and letters.have_clean_cells(),
+    )
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    buffer = bytearray(4 * BLOCK)  # for each, it may have to wait for Python's lock
+    with path.open("rb", buffering=0) as file:
+        while read := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:read])
+    return digest.hexdigest()
 
 
 def read_header(

@@ -15,6 +15,7 @@ from warehouse.landing.load import (
     Entry,
     FeedLoad,
     File,
+    Judged,
     Request,
     Store,
     Words,
@@ -27,7 +28,7 @@ DEAD_ROWS = 10_000  # fewer rows that belong to no file stay, though they be a t
 
 # A cell without blanks, tabs, line ends and no-break spaces at its ends, without one pair of quotes
 # around the rest, double or single, and again without blanks; null when nothing is left.
-_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+_BLANKS = "' \t\n\r\u00a0'"  # as they are: DuckDB would put chr(9) and so on together at each use
 _CLEAN_CELL = f"""
     create or replace function "landing".clean_cell(cell) as nullif(
         trim(
@@ -119,7 +120,8 @@ class _DuckDBLoad(FeedLoad):
         cells = "_cells varchar, " if request.has_key else ""
         self._execute(
             f"create table if not exists {request.table} ("
-            f"{columns}, _rejected varchar, {cells}_line integer, _file_id integer)"
+            f"{columns}, _rejected varchar, {cells}"
+            "_line integer using compression 'rle', _file_id integer using compression 'rle')"
         )
         self._execute(
             f"create table if not exists {request.log} ("
@@ -163,26 +165,26 @@ class _DuckDBLoad(FeedLoad):
 
         Rows are not deleted when their file goes, they only belong to no file any more: DuckDB then
         leaves the numbers of the other rows (`rowid`) alone, from which their lines are told. When
-        they are a tenth of the table, or if numbers have moved all the same, it is written anew.
+        they are a tenth of the table, or if numbers have gaps all the same, it is written anew.
         Until then, incremental models learn from them what is gone (macros/build/incremental.sql).
         """
         request = self._request
-        live = {entry.file_id for entry in self._read_log() if entry.state == LOADED}
-        found = self._rows(
-            "select _file_id, count(*), max(rowid) - min(rowid) + 1 = count(*) "
-            f"from {request.table} group by _file_id"
+        ((newest, logged),) = self._rows(
+            "select coalesce(max(file_id), 0), "
+            f"coalesce(sum(rows_read) filter (where state = '{LOADED}'), 0) from {request.log}"
         )
-        total = sum(rows for _, rows, _ in found)
-        dead = sum(rows for file_id, rows, _ in found if file_id not in live)
-        has_moved = any(file_id in live and not is_whole for file_id, _, is_whole in found)
-        if has_moved or (dead * 10 > total and dead > DEAD_ROWS):
-            ids = ", ".join(str(file_id) for file_id in live) or "null"
+        # DuckDB answers this from what it knows of the table, without a look at its rows.
+        ((total, last, newest_row),) = self._rows(
+            f"select count(*), coalesce(max(rowid), -1), coalesce(max(_file_id), 0) "
+            f"from {request.table}"
+        )
+        dead = total - logged
+        if last + 1 != total or (dead * 10 > total and dead > DEAD_ROWS):
             self._execute(
-                f"create or replace table {request.table} as "
-                f"select * from {request.table} where _file_id in ({ids})"
+                f"create or replace table {request.table} as select * from {request.table} "
+                f"where _file_id in (select file_id from {request.log} where state = '{LOADED}')"
             )
-        ((newest,),) = self._rows(f"select coalesce(max(file_id), 0) from {request.log}")
-        return 1 + int(max([newest, *(file_id for file_id, _, _ in found)]))
+        return 1 + int(max(newest, newest_row))
 
     def _load_fast(self, group: Sequence[File], replaced: set[str]) -> list[File]:
         """Load files by DuckDB's own reader.
@@ -207,7 +209,12 @@ class _DuckDBLoad(FeedLoad):
         )
         broken: set[str] = set()
         try:
-            self._insert(source, "null", f"{first_id}" if one else f"{first_id} + _line_number")
+            self._insert(
+                source,
+                "null",
+                f"{first_id}" if one else f"{first_id} + _line_number",
+                are_clean=all(scan_.has_clean_cells for scan_ in scans),
+            )
             if is_csv:
                 broken = {
                     path
@@ -220,20 +227,15 @@ class _DuckDBLoad(FeedLoad):
             if is_csv:
                 self._execute(f"drop table if exists temp.{rejects}")
                 self._execute(f"drop table if exists temp.{rejects}_scan")
-        counted = dict(
-            self._rows(
-                f"select _file_id, count(*) from {self._request.table} "
-                f"where _file_id >= {first_id} group by _file_id "
-                "having max(rowid) - min(rowid) + 1 = count(*)"
-            )
-        )
+        stored = self._stored(first_id, first_id + len(group) - 1)
         entries, careful = [], []
         for file_id, (file, scan_) in enumerate(zip(group, scans, strict=True), start=first_id):
-            if counted.get(file_id, 0) == scan_.rows and str(file.found.path) not in broken:
-                entries.append(self._entry(file_id, file, replaced, rows=scan_.rows, fast=True))
+            rows, _judged = stored.get(file_id, (0, None))
+            if rows is not None and rows == scan_.rows and str(file.found.path) not in broken:
+                entries.append(self._entry(file_id, file, replaced, rows=rows, fast=True))
             else:
                 careful.append(file)
-        self._commit(entries)
+        self._commit(entries, {file_id: judged for file_id, (_rows, judged) in stored.items()})
         return careful
 
     def _csv_reader(self, layout: Layout) -> str:
@@ -278,9 +280,10 @@ class _DuckDBLoad(FeedLoad):
         ((rows,),) = self._rows(f"select count(*) from {source}")
         return int(rows)
 
-    def _insert(self, source: str, line: str, file_id: str) -> None:
-        """Cast, judge and store rows."""
+    def _insert(self, source: str, line: str, file_id: str, *, are_clean: bool = False) -> None:
+        """Cast, judge and store rows; the macro has_plain_ends() looks at no clean cells."""
         request = self._request
+        self._execute(f"set variable cells_are_clean = {are_clean}")
         columns = ", ".join(f'"{name}"' for name in request.types)
         cells = "case when _reasons is null then _record end, " if request.has_key else ""
         query = request.sql.replace(request.source, f"({source})")
@@ -306,16 +309,25 @@ class _DuckDBLoad(FeedLoad):
                 f"select rejected, cast(line as integer), {file_id} from {name}"
             )
 
-    def _judged(self, first_id: int, last_id: int) -> Mapping[int, tuple[int, object, object]]:
+    def _judged(self, first_id: int, last_id: int) -> Mapping[int, Judged]:
+        stored = self._stored(first_id, last_id)
+        return {file_id: judged for file_id, (_rows, judged) in stored.items()}
+
+    def _stored(self, first_id: int, last_id: int) -> Mapping[int, tuple[int | None, Judged]]:
+        """Of files that were just stored: how many rows, None if these do not stand together; more.
+
+        The days come from a query within: a filter of each aggregate takes longer than the rest.
+        """
         request = self._request
         return {
-            file_id: (rejected_rows, first_day, last_day)
-            for file_id, rejected_rows, first_day, last_day in self._rows(
-                "select _file_id, count(_rejected), "
-                f"min({request.day}) filter (where _rejected is null), "
-                f"max({request.day}) filter (where _rejected is null) "
-                f"from {request.table} where _file_id between {first_id} and {last_id} "
-                "group by _file_id"
+            file_id: (rows if stand_together else None, (rejected_rows, first_day, last_day))
+            for file_id, rows, stand_together, rejected_rows, first_day, last_day in self._rows(
+                "select _file_id, count(*), max(rowid) - min(rowid) + 1 = count(*), "
+                "count(_rejected), min(day), max(day) from ("
+                "select _file_id, rowid, _rejected, "
+                f"case when _rejected is null then {request.day} end as day "
+                f"from {request.table} where _file_id between {first_id} and {last_id}"
+                ") group by _file_id"
             )
         }
 

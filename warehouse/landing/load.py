@@ -49,6 +49,9 @@ SECONDS_BETWEEN_WORDS = 3.0  # of a load that takes long
 # Takes rows and broken lines of the file of a number.
 Store = Callable[[int, Sequence[Row], Sequence[Broken]], None]
 
+# Of the rows of a file: how many are rejected, the first day and the last of the others.
+Judged = tuple[int, object, object]
+
 UNREADABLE = "cannot be read"  # such a file is tried again
 
 
@@ -418,8 +421,12 @@ class FeedLoad(ABC):
             "; ".join(file.scan.notes) or None,
         )
 
-    def _commit(self, entries: Sequence[Entry]) -> None:
+    def _commit(self, entries: Sequence[Entry], judged: Mapping[int, Judged] | None = None) -> None:
         """Make loaded files count, and their older rows go, in one step.
+
+        Args:
+            entries: the files.
+            judged: what `_judged` says of them, where that is known.
 
         Raises:
             LoadError: a file changed while it was read.
@@ -434,11 +441,12 @@ class FeedLoad(ABC):
                     "file under another name (.part) and rename it when it is complete, then "
                     "build again"
                 )
-        found = self._judged(entries[0].file_id, entries[-1].file_id)
+        if judged is None:
+            judged = self._judged(entries[0].file_id, entries[-1].file_id)
         old = [self._known[entry.file] for entry in entries if entry.file in self._known]
         with self._transaction():
             self._forget(old)
-            self._write([(entry, *found.get(entry.file_id, (0, None, None))) for entry in entries])
+            self._write([(entry, *judged.get(entry.file_id, (0, None, None))) for entry in entries])
 
     def _note_refusals(
         self, refuse: Mapping[str, tuple[str, str]], hashes: Mapping[str, str | None]
@@ -540,8 +548,8 @@ class FeedLoad(ABC):
         """What takes the rows and broken lines of files, chunk by chunk."""
 
     @abstractmethod
-    def _judged(self, first_id: int, last_id: int) -> Mapping[int, tuple[int, object, object]]:
-        """Of files that were just stored: rejected rows, first and last day of the others."""
+    def _judged(self, first_id: int, last_id: int) -> Mapping[int, Judged]:
+        """What was found in the rows of files that were just stored."""
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[None]:

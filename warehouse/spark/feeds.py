@@ -44,6 +44,7 @@ from warehouse.landing.load import (
     Entry,
     FeedLoad,
     File,
+    Judged,
     LoadError,
     Request,
     Store,
@@ -642,7 +643,7 @@ class _SparkLoad(FeedLoad):
             found.setdefault(int(file_id), []).append(_Block(*map(int, values)))
         return found
 
-    def _judged(self, first_id: int, last_id: int) -> Mapping[int, tuple[int, object, object]]:
+    def _judged(self, first_id: int, last_id: int) -> Mapping[int, Judged]:
         request = self._request
         loads = {
             self._loads[file_id].load_id
