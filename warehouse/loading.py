@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import gc
 import threading
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -107,6 +108,7 @@ class Plugin(BasePlugin):
             STRAYS.say(settings, request.run, target_config.config["feeds"])
             # A connection of its own, since dbt's is in a transaction whose end is dbt's to say.
             connection = DuckDBConnectionManager.env().conn.cursor()  # type: ignore[attr-defined]
+            started = time.perf_counter()
             try:
                 load_feed(
                     connection,
@@ -117,6 +119,8 @@ class Plugin(BasePlugin):
                 )
             finally:
                 connection.close()
+            seconds = time.perf_counter() - started
+            fire_event(Note(msg=f"{request.feed}: loaded in {seconds:.3f} s"), EventLevel.DEBUG)
         except (LoadError, SettingsError, duckdb.Error) as error:
             raise DbtRuntimeError(str(error)) from error
         except OSError as error:

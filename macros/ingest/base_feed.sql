@@ -98,6 +98,8 @@ from judged
 {% macro guess_value(column) -%}
     {%- if column.type.name == 'text' -%}
         {{ column.name }}_cell
+    {%- elif column.type.name == 'timestamp' -%}
+        {{ guess_timestamp(column.name ~ '_cell') }}
     {%- else -%}
         {{ try_cast(column.name ~ '_cell', type_of(column.type)) }}
     {%- endif -%}

@@ -196,6 +196,13 @@ def test_one_blank_or_quote_at_the_end_of_a_cell_is_seen(
 
 
 @pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("blanks", ["  ", "\t", "\v", "\f"])
+def test_blanks_that_a_format_of_times_would_skip_are_seen(tmp_path: Path, blanks: str) -> None:
+    content = ROWS + f"P3,Blue{blanks}mug,1,\n".encode()
+    assert not look(tmp_path, "a.csv", content).has_clean_cells
+
+
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("place", [1 << 17, 1 << 20, (1 << 20) + (1 << 17)])
 @pytest.mark.parametrize("shift", range(-3, 4))
 @pytest.mark.parametrize("cell", [" x", "x "])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.landing.loading import Compiled, Loading
+from warehouse.landing.files import FEW_BLOCKS
 
 HEADER = "order_id,product_id,quantity,ordered_at\n"
 PRODUCTS_HEADER = "product_id,name,category,price,inventory_count\n"
@@ -190,3 +191,38 @@ def test_gaps_in_the_numbers_of_rows_are_closed_before_more_is_loaded(
     loading.close()
     assert numbers == [(0, "O1"), (1, "O2"), (2, "O3")]
     assert found == [("O1", 2), ("O2", 3), ("O3", 2)]
+
+
+def test_times_of_clean_cells_are_read_as_those_of_others(
+    compiled: dict[str, Compiled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a format where they have its length; that must leave no choice."""
+    chance = random.Random(11)  # noqa: S311
+    cells = []
+    for _ in range(30_000):
+        day = (
+            f"{chance.randrange(900, 3100):04}-{chance.randrange(14):02}-{chance.randrange(33):02}"
+        )
+        time = ":".join(f"{chance.randrange(limit):02}" for limit in (26, 62, 62))
+        cell = list(day + chance.choice(" T") + time + chance.choice(["", "", "Z", "+02", ".5"]))
+        for _ in range(chance.choice((0, 1, 1, 2, 3))):
+            place = chance.randrange(len(cell))
+            letter = chance.choice(["", *"0123456789-: TZ+./"])
+            cell[place : place + chance.randrange(2)] = letter
+        text = "".join(cell)
+        if text == " ".join(text.split()):
+            cells.append(text)
+    assert sum(len(cell) == 19 for cell in cells) > 5_000
+    found = []
+    for few_blocks in (0, FEW_BLOCKS):
+        monkeypatch.setattr("warehouse.landing.files.FEW_BLOCKS", few_blocks)
+        folder = tmp_path / str(few_blocks) / "order_items"
+        folder.mkdir(parents=True)
+        (folder / "a.csv").write_text(HEADER + "".join(f"O,P,1,{cell}\n" for cell in cells))
+        loading = Loading(compiled["order_items"], folder)
+        loading.load()
+        assert loading.query("select getvariable('cells_are_clean')") == [(few_blocks == 0,)]
+        found.append(loading.rows("ordered_at, _reasons"))
+        loading.close()
+    assert sum(reasons is None for _, reasons in found[0]) > 3_000
+    assert found[0] == found[1]

@@ -24,9 +24,9 @@ HEADER_LIMIT = 1 << 16  # bytes of the first line
 DELIMITERS = (",", ";", "\t")
 QUOTE = '"'
 # What the macro clean_cell() takes from the ends of a cell, by byte; two make a no-break space.
-CLEANED_AWAY = b" \t\n\r\"'\xc2\xa0"
+CLEANED_AWAY = b"\t\n\r\"'\xc2\xa0 "
 
-_LINE_END, _RETURN = ord("\n"), ord("\r")
+_LINE_END, _RETURN, _BLANK = ord("\n"), ord("\r"), ord(" ")
 _BOM = b"\xef\xbb\xbf"
 # What a file begins with that was saved as something else than its name says.
 _FOREIGN = (
@@ -137,8 +137,8 @@ class Scan:
         layout: how to read it.
         rows: how many rows it must have, counted without reading them; None: not known.
         is_regular: each line is one row, so that DuckDB's reader can be held to `rows`.
-        has_clean_cells: the macro clean_cell() would leave each cell alone; False: not so, or not
-            known.
+        has_clean_cells: the macro clean_cell() would leave each cell alone, and none has two blanks
+            in a row, or another blank than a space; False: not so, or not known.
         ends_with_cr: the lines end in a carriage return alone.
         notes: what its owner should know, such as columns that are not read.
     """
@@ -320,6 +320,7 @@ class _Letters:
         self._space = [numpy.empty(self._WINDOW + 1, bool) for _ in range(3)]  # to work in
         self._ends = [ord(delimiter), _LINE_END, _RETURN]
         self._dirt = [letter for letter in CLEANED_AWAY if letter not in self._ends]
+        self._never = [letter for letter in b"\t\v\f" if letter not in self._ends]
         self._last = b"\n"  # letter of the block before; the first cell follows an end, too
         self._are_clean = True
 
@@ -334,6 +335,8 @@ class _Letters:
                 [letter for letter in some if block.find(letter) >= 0]
                 for some in (self._ends, self._dirt)
             )
+            if any(block.find(letter) >= 0 for letter in self._never):
+                self._are_clean = False
             for place in range(0, len(block) if ends and dirt else 0, self._WINDOW):
                 self._look(letters[place : place + self._WINDOW + 1], ends, dirt)
         return int(np.count_nonzero(letters == _LINE_END))
@@ -345,7 +348,7 @@ class _Letters:
         return self._are_clean
 
     def _look(self, letters: Any, ends: Sequence[int], dirt: Sequence[int]) -> None:
-        """Notice dirt beside the end of a cell."""
+        """Notice dirt beside the end of a cell, and two blanks in a row."""
         np = self._numpy
         is_end, is_dirt, other = (space[: len(letters)] for space in self._space)
         np.equal(letters, ends[0], out=is_end)
@@ -353,6 +356,8 @@ class _Letters:
             is_end |= np.equal(letters, end, out=other)
         for letter in dirt:
             np.equal(letters, letter, out=is_dirt)
+            if letter == _BLANK:  # the last of them
+                is_end |= is_dirt
             if (
                 np.logical_and(is_end[1:], is_dirt[:-1], out=other[1:]).any()
                 or np.logical_and(is_end[:-1], is_dirt[1:], out=other[1:]).any()
