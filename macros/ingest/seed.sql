@@ -39,12 +39,13 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-    {%- set create_sql = create_seed_table(new_relation, path, header) -%}
-    {%- do run_query(create_sql) -%}
+    {%- set insert_sql = insert_seed_rows(new_relation, path, header) -%}
+    {%- do run_query(create_seed_table(new_relation, header)) -%}
+    {%- do run_query(insert_sql) -%}
     {%- do refuse_broken_lines(new_relation) -%}
     {%- set row_count = number_lines(new_relation, path, header) -%}
     {%- call noop_statement('main', 'INSERT ' ~ row_count, 'INSERT', row_count) -%}
-        {{ create_sql }}
+        {{ insert_sql }}
     {%- endcall -%}
 
     {%- if old_relation is not none -%}
@@ -196,16 +197,27 @@
 {% endmacro %}
 
 
-{% macro create_seed_table(relation, path, header) %}
+{% macro create_seed_table(relation, header) %}
+    {#- Text is stored as it is: to compress it takes a third of the load, and a seed is read once. -#}
+    create table {{ relation }} (
+        {%- for name in header.columns + header.absent %}
+        "{{ name | replace('"', '""') }}" varchar using compression 'uncompressed',
+        {%- endfor %}
+        _line_number bigint
+    )
+{% endmacro %}
+
+
+{% macro insert_seed_rows(relation, path, header) %}
     {#- The rows of the file as they come, which DuckDB keeps in their order. Their lines come later, since
         a number for each row would keep the read on one thread. -#}
-    create table {{ relation }} as
+    insert into {{ relation }}
     select
         *,
-        {%- for name in header.absent %}
-        cast(null as varchar) as {{ name }},
+        {%- for _ in header.absent %}
+        null,
         {%- endfor %}
-        cast(null as bigint) as _line_number
+        null
     from read_csv(
         {{ text_literals([path]) }},
         columns = {
