@@ -23,8 +23,10 @@ FEW_BLOCKS = 64  # of a file for which numpy is not worth its import
 HEADER_LIMIT = 1 << 16  # bytes of the first line
 DELIMITERS = (",", ";", "\t")
 QUOTE = '"'
-# What the macro clean_cell() takes from the ends of a cell, by byte; two make a no-break space.
-CLEANED_AWAY = b"\t\n\r\"'\xc2\xa0 "
+# What the macro clean_cell() takes from the ends of a cell, without tabs and line ends; by byte, of
+# which two make a no-break space.
+CLEANED_AWAY = b"\"'\xc2\xa0 "
+ODD_BLANKS = b"\t\v\f"
 
 _LINE_END, _RETURN, _BLANK = ord("\n"), ord("\r"), ord(" ")
 _BOM = b"\xef\xbb\xbf"
@@ -241,7 +243,7 @@ def scan(found: Found, contract: Contract) -> Scan:
     try:
         with open_file(found.path, is_compressed) as file:
             if kind == "json":
-                return _scan_json(file, is_compressed)
+                return _scan_json(file, found.path, is_compressed)
             return _scan_csv(file, found, contract, is_compressed)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise RefusedError("is a gzip file that is damaged or cut short; copy it again") from None
@@ -319,8 +321,7 @@ class _Letters:
         self._numpy = numpy
         self._space = [numpy.empty(self._WINDOW + 1, bool) for _ in range(3)]  # to work in
         self._ends = [ord(delimiter), _LINE_END, _RETURN]
-        self._dirt = [letter for letter in CLEANED_AWAY if letter not in self._ends]
-        self._never = [letter for letter in b"\t\v\f" if letter not in self._ends]
+        self._never = [letter for letter in ODD_BLANKS if letter not in self._ends]
         self._last = b"\n"  # letter of the block before; the first cell follows an end, too
         self._are_clean = True
 
@@ -329,11 +330,11 @@ class _Letters:
         np = self._numpy
         letters = np.frombuffer(block, np.uint8)
         if self._are_clean:
-            self._look(np.frombuffer(self._last + block[:1], np.uint8), self._ends, self._dirt)
+            self._look(np.frombuffer(self._last + block[:1], np.uint8), self._ends, CLEANED_AWAY)
             self._last = bytes(block[-1:])
             ends, dirt = (
                 [letter for letter in some if block.find(letter) >= 0]
-                for some in (self._ends, self._dirt)
+                for some in (self._ends, CLEANED_AWAY)
             )
             if any(block.find(letter) >= 0 for letter in self._never):
                 self._are_clean = False
@@ -344,7 +345,7 @@ class _Letters:
     def have_clean_cells(self) -> bool:
         """Whether cleaning would leave every cell alone, now that the file is at its end."""
         letters = self._numpy.frombuffer(self._last + b"\n", self._numpy.uint8)
-        self._look(letters, self._ends, self._dirt)
+        self._look(letters, self._ends, CLEANED_AWAY)
         return self._are_clean
 
     def _look(self, letters: Any, ends: Sequence[int], dirt: Sequence[int]) -> None:
@@ -380,7 +381,8 @@ def _count(
     digest = hashlib.sha256()
     with ThreadPoolExecutor(1) as beside:
         # A large file is read twice, side by side: to wait for each other would cost more.
-        hashed = beside.submit(_hash, found.path) if is_large and not layout.is_compressed else None
+        is_beside = is_large and not layout.is_compressed
+        hashed = beside.submit(_hash, found.path, is_compressed=False) if is_beside else None
         letters = _Letters(layout.delimiter) if is_large else None
         buffer = bytearray(BLOCK)
         while read := file.readinto(buffer):
@@ -421,10 +423,10 @@ def _count(
     )
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, is_compressed: bool) -> str:
     digest = hashlib.sha256()
     buffer = bytearray(4 * BLOCK)  # for each, it may have to wait for Python's lock
-    with path.open("rb", buffering=0) as file:
+    with open_file(path, is_compressed) as file:
         while read := file.readinto(buffer):
             digest.update(memoryview(buffer)[:read])
     return digest.hexdigest()
@@ -518,18 +520,17 @@ def _refuse_foreign(start: bytes) -> None:
 # ---------------------------------------------------------------------------- JSON
 
 
-def _scan_json(file: BinaryIO, is_compressed: bool) -> Scan:
+def _scan_json(file: BinaryIO, path: Path, is_compressed: bool) -> Scan:
     start = file.read(HEADER_LIMIT)
     _refuse_foreign(start)
     first = start.removeprefix(_BOM).lstrip()[:1]
     if first not in (b"[", b"{"):
         raise RefusedError("is not JSON: it must be a list of objects, or one object per line")
-    file.seek(0)
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK):
-        digest.update(block)
     return Scan(
-        digest.hexdigest(), Layout("json", is_compressed=is_compressed), None, is_regular=False
+        _hash(path, is_compressed),
+        Layout("json", is_compressed=is_compressed),
+        None,
+        is_regular=False,
     )
 
 
@@ -542,8 +543,7 @@ def _scan_parquet(found: Found, contract: Contract) -> Scan:
         if not start.startswith(b"PAR1"):
             _refuse_foreign(start)
             raise RefusedError("is not a Parquet file")
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _hash(found.path, is_compressed=False)
     with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
         try:
             parquet = connection.read_parquet(glob_free(found.path))
