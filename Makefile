@@ -8,7 +8,7 @@ export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations bench-spark lint sample clean
+.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-deep test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations bench-spark lint sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,10 @@ rejected: $(VENV)/installed ## Write the rejected rows of a feed, to mend: make 
 	@$(BIN)/python -m warehouse rejected '$(FEED)'
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not spark and not spark_sql' $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not spark and not spark_sql and not deep' $(ARGS)
+
+test-deep: $(VENV)/installed-dev ## Run the long tests: fuzzers, and builds that are broken for ten minutes
+	@$(BIN)/python -m pytest -m deep $(ARGS)
 
 test-spark: $(VENV)/installed-spark $(VENV)/installed-dev ## Compare builds on DuckDB and on Spark, and break the cluster (needs Java 17)
 	@$(BIN)/python -m pytest -m spark $(ARGS)
