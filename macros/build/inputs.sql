@@ -91,7 +91,7 @@
     select
         '{{ feed }}',
         coalesce(md5(string_agg(cast(files as varchar), '' order by file_id)), '')
-    from {{ landing_table(feed ~ '_files') }} as files
+    from (select * exclude (identity) from {{ landing_table(feed ~ '_files') }}) as files
         {%- endif %}
     {%- endfor %}
     {%- for seed in found.seeds | unique %}

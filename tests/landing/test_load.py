@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,99 @@ def test_times_of_clean_cells_are_read_as_those_of_others(
         loading.close()
     assert sum(reasons is None for _, reasons in found[0]) > 3_000
     assert found[0] == found[1]
+
+
+def statuses(loading: Loading) -> list[tuple[str, str, str | None]]:
+    """The files of the log, by name, each with what became of it and its identity."""
+    log = loading.feed.request.log
+    name = "parse_filename(file, false, 'forward_slash')"
+    return [
+        (str(file), str(state), identity)
+        for file, state, identity in loading.query(
+            f"select {name}, state, identity from {log} order by file"
+        )
+    ]
+
+
+@pytest.mark.parametrize("how", ["in its place", "renamed over it"])
+def test_other_content_of_the_same_size_and_time_is_loaded(
+    compiled: dict[str, Compiled], tmp_path: Path, how: str
+) -> None:
+    """As after `rsync -t`, `cp -p` or `touch -r`."""
+    folder = tmp_path / "products"
+    folder.mkdir()
+    file = folder / "a.csv"
+    file.write_text(PRODUCTS_HEADER + "P1,Mug,Kitchen,1,1\n")
+    before = file.stat()
+    loading = Loading(compiled["products"], folder)
+    loading.load()
+    target = file if how == "in its place" else folder / ".new"
+    target.write_text(PRODUCTS_HEADER + "P1,Mug,Kitchen,2,1\n")
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    target.rename(file)
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    loading.load()
+    found = loading.rows("cast(price as varchar)")
+    loading.close()
+    assert found == [("2.00",)]
+
+
+@pytest.mark.parametrize("change", ["copied back", "another mode", "a log without identities"])
+def test_the_same_content_is_looked_at_again_and_not_loaded_again(
+    compiled: dict[str, Compiled], tmp_path: Path, change: str
+) -> None:
+    folder = tmp_path / "products"
+    folder.mkdir()
+    (folder / "a.csv").write_text(PRODUCTS_HEADER + "P1,Mug,Kitchen,1,1\n")
+    (folder / "wrong.csv").write_text("nothing,of,this\n")
+    loading = Loading(compiled["products"], folder)
+    loading.load(run="first")
+    rows, first = loading.rows("*"), statuses(loading)
+    if change == "copied back":
+        folder.rename(tmp_path / "away")
+        shutil.copytree(tmp_path / "away", folder)
+    elif change == "another mode":
+        (folder / "a.csv").chmod(0o600)
+        (folder / "wrong.csv").chmod(0o600)
+    else:  # as a release before had it
+        loading.query(f"alter table {loading.feed.request.log} drop column identity")
+    loading.load(run="second")
+    found, second = loading.rows("*"), statuses(loading)
+    loading.load(run="third")
+    third = statuses(loading)
+    loading.close()
+    assert found == rows
+    assert [status[:2] for status in second] == [("a.csv", "loaded"), ("wrong.csv", "refused")]
+    assert (second != first) is (change != "a log without identities")
+    assert third == second  # now it is known, and not opened again
+
+
+def test_names_that_are_not_utf8_stay_apart_from_each_other_and_from_those_that_look_alike(
+    compiled: dict[str, Compiled], tmp_path: Path
+) -> None:
+    folder = tmp_path / "products"
+    folder.mkdir()
+    names = [b"caf\xe9", b"caf\xe8", "caf\ufffd".encode(), b"caf\\xe9", b"caf\\\\xe9", b"caf\\e9"]
+    names += [b"c\\af\xe9", b"c\\\\af\xe9", b"c\\\\af\\xe9", b"plain"]
+    for number, name in enumerate(names):
+        path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name + b".csv"))
+        path.write_text(PRODUCTS_HEADER + f"P{number},Mug,Kitchen,1,1\n")
+    loading = Loading(compiled["products"], folder)
+    warnings = loading.load()
+    found = {name for name, _state, _identity in statuses(loading)}
+    refused = loading.query(
+        f"select count(*) from {loading.feed.request.log} where state <> 'loaded'"
+    )
+    rows = loading.rows("_file")
+    loading.load()
+    assert loading.rows("_file") == rows
+    loading.close()
+    assert len(found) == len(names)
+    assert {"caf\\xe9.csv", "caf\\xe8.csv", "caf\ufffd.csv", "caf\\e9.csv"} <= found
+    assert refused == [(4,)]  # those whose bytes are no UTF-8
+    assert len(rows) == len(names) - 4
+    assert (
+        "landing/products/caf\\xe9.csv is refused: it has a name that is not UTF-8; rename it"
+        in (warnings)
+    )

@@ -100,12 +100,28 @@ class Found:
         path: where it is.
         size: bytes.
         modified_ns: time of its last change, nanoseconds of the epoch.
+        identity: what tells it from a file of the same name, size and time that was put in its
+            place: when it was last changed in any way, and its place on the disk.
     """
 
     name: str
     path: Path
     size: int
     modified_ns: int
+    identity: str
+
+    @classmethod
+    def of(cls, name: str, path: Path, status: os.stat_result) -> Found:
+        """A file of this status."""
+        identity = f"{status.st_ctime_ns} {status.st_ino} {status.st_dev}"
+        return cls(name, path, status.st_size, status.st_mtime_ns, identity)
+
+    def is_as_found(self) -> bool:
+        """Whether the file is still the one that was found."""
+        try:
+            return Found.of(self.name, self.path, self.path.stat()) == self
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -173,9 +189,22 @@ def find_files(folder: Path) -> list[Found]:
         except FileNotFoundError:  # renamed or removed just now
             continue
         if path.is_file():
-            name = os.fsencode(path.name).decode("utf-8", "replace")
-            found.append(Found(name, path, status.st_size, status.st_mtime_ns))
+            found.append(Found.of(readable(path.name), path, status))
     return found
+
+
+def readable(name: str) -> str:
+    r"""A file's name as text, also where its bytes are no UTF-8: these become `\xe9` and so on.
+
+    No two names become the same: in one that looks like this, backslashes are doubled.
+    """
+    data = os.fsencode(name)
+    try:
+        if not re.search(rb"\\(\\|x[0-9a-f]{2})", data):
+            return data.decode()
+    except UnicodeDecodeError:
+        pass
+    return data.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
 
 
 def glob_free(path: Path) -> str:
@@ -197,7 +226,7 @@ def strays(landing: Path, feeds: Collection[str]) -> list[str]:
     except FileNotFoundError:
         return []
     return [
-        path.name
+        readable(path.name)
         for path in paths
         if not path.name.startswith(".")
         and path.name != "README.md"

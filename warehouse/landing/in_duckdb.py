@@ -57,6 +57,7 @@ _LOG = {
     "run_id": "varchar",
     "is_present": "boolean",
     "fingerprint": "varchar",
+    "identity": "varchar",
 }
 
 
@@ -113,6 +114,10 @@ class _DuckDBLoad(FeedLoad):
             LoadError: a file that would have to be read again is gone.
         """
         request = self._request
+        # A log of before it was kept: its files are looked at once more.
+        self._execute(
+            f"alter table if exists {request.log} add column if not exists identity varchar"
+        )
         if request.is_full_refresh or self._is_of_another_contract(present):
             self._execute(f"drop table if exists {request.log}")
             self._execute(f"drop table if exists {request.table}")
@@ -146,10 +151,10 @@ class _DuckDBLoad(FeedLoad):
 
     def _read_log(self) -> list[Known]:
         return [
-            Known(*row)
-            for row in self._rows(
-                "select file_id, file, state, reason, size_bytes, modified_ns, content_hash "
-                f"from {self._request.log} order by file_id"
+            Known(*row, identity=identity)
+            for *row, identity in self._rows(
+                "select file_id, file, state, reason, size_bytes, modified_ns, content_hash, "
+                f"identity from {self._request.log} order by file_id"
             )
         ]
 
@@ -339,7 +344,7 @@ class _DuckDBLoad(FeedLoad):
                 *(entry.file_id, entry.file, entry.state, entry.reason, entry.size),
                 *(entry.modified_ns, entry.content_hash, entry.rows_read, rejected, first, last),
                 *(entry.first_line, entry.change, entry.notes, request.started_at, request.run),
-                *(True, self._fingerprint),
+                *(True, self._fingerprint, entry.identity),
             )
             for entry, rejected, first, last in entries
         ]
@@ -362,13 +367,13 @@ class _DuckDBLoad(FeedLoad):
             found = self._files[name].found
             self._connection.execute(
                 f"update {self._request.log} "
-                "set file = ?, size_bytes = ?, modified_ns = ?, is_present = true "
+                "set file = ?, size_bytes = ?, modified_ns = ?, identity = ?, is_present = true "
                 "where file_id = ?",
-                [name, found.size, found.modified_ns, entry.file_id],
+                [name, found.size, found.modified_ns, found.identity, entry.file_id],
             )
 
     def _note_presence(self, present: Sequence[Present]) -> None:
-        """Note which loaded files are still there, and a new time of one that did not change."""
+        """Note which loaded files are still there, and what is new of one of the same content."""
         there = [file.file for file in present]
         self._connection.execute(
             f"update {self._request.log} set is_present = not is_present "
@@ -376,9 +381,11 @@ class _DuckDBLoad(FeedLoad):
             [there],
         )
         for file in self._touched():
+            found = file.found
             self._connection.execute(
-                f"update {self._request.log} set modified_ns = ?, size_bytes = ? where file = ?",
-                [file.found.modified_ns, file.found.size, file.name],
+                f"update {self._request.log} set modified_ns = ?, size_bytes = ?, identity = ? "
+                "where file = ?",
+                [found.modified_ns, found.size, found.identity, file.name],
             )
 
     def _refusals(self) -> Sequence[tuple[str, str]]:

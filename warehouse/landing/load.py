@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -246,7 +245,8 @@ class FeedLoad(ABC):
         known = self._known.get(file.name)
         return (
             known is not None
-            and (known.size, known.modified_ns) == (file.found.size, file.found.modified_ns)
+            and (known.size, known.modified_ns, known.identity)
+            == (file.found.size, file.found.modified_ns, file.found.identity)
             and not (known.reason or "").startswith(UNREADABLE)
         )
 
@@ -259,7 +259,7 @@ class FeedLoad(ABC):
             file.failure = f"{UNREADABLE}: {error.strerror}"
 
     def _touched(self) -> Iterator[File]:
-        """Files of another time of change than the log says, and the same content."""
+        """Files that are not those that the log knows, but of the same content."""
         for name, file in self._files.items():
             known = self._known.get(name)
             if (
@@ -419,6 +419,7 @@ class FeedLoad(ABC):
             (1 + int(layout.has_header)) if fast else None,
             "replaced" if file.name in replaced else "new",
             "; ".join(file.scan.notes) or None,
+            identity=file.found.identity,
         )
 
     def _commit(self, entries: Sequence[Entry], judged: Mapping[int, Judged] | None = None) -> None:
@@ -435,7 +436,7 @@ class FeedLoad(ABC):
             return
         for entry in entries:
             file = self._files.get(entry.file)
-            if file is not None and _stat(file.found.path) != (entry.size, entry.modified_ns):
+            if file is not None and not file.found.is_as_found():
                 raise LoadError(
                     f"{entry.file} changed while it was read; nothing of it was loaded. Write a "
                     "file under another name (.part) and rename it when it is complete, then "
@@ -462,6 +463,7 @@ class FeedLoad(ABC):
             entry = Entry(
                 self._next_id, name, state, reason, file.found.size, file.found.modified_ns,
                 hashes[name], 0, None, "new" if known is None else "replaced", None,
+                identity=file.found.identity,
             )  # fmt: skip
             self._next_id += 1
             entries.append((entry, 0, None, None))
@@ -618,14 +620,6 @@ def _some_at_a_time(files: Sequence[File]) -> Iterator[Sequence[File]]:
         size += file.found.size
     if group:
         yield group
-
-
-def _stat(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - beside Found, which has the same two numbers
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _listed(names: Sequence[str]) -> str:

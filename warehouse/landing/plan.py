@@ -9,7 +9,7 @@ not on the builds between them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LOADED, REFUSED, DUPLICATE = "loaded", "refused", "duplicate"
 
@@ -26,6 +26,7 @@ class Known:
         size: bytes; None for a seed.
         modified_ns: time of its last change; None for a seed.
         content_hash: of its content; None for a file that was refused unread.
+        identity: as of `Found`; None for a seed, and in a log of before it was kept.
     """
 
     file_id: int
@@ -35,6 +36,7 @@ class Known:
     size: int | None
     modified_ns: int | None
     content_hash: str | None
+    identity: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ class _Logged:
     fingerprint: str
     load_id: str | None
     line_offsets: Mapping[int, int] | None
+    identity: str | None
 
 
 _LOG_TYPES = {
@@ -142,6 +143,7 @@ _LOG_TYPES = {
     "fingerprint": "string",
     "load_id": "string",
     "line_offsets": "map<bigint, bigint>",
+    "identity": "string",
 }
 _LOG_COLUMNS = ", ".join(f"{name} {type_}" for name, type_ in _LOG_TYPES.items())
 
@@ -201,8 +203,7 @@ def seed(adapter: Any, call: dict[str, Any]) -> None:
     with _told_as_dbt_does(call["file"]):
         path = read_settings().root / call["file"]
         contract = read_contract(call["contract"])
-        status = path.stat()
-        found = Found(path.name, path, status.st_size, status.st_mtime_ns)
+        found = Found.of(path.name, path, path.stat())
         try:
             file = File(call["file"], found, scan(found, contract))
         except RefusedError as error:
@@ -314,6 +315,9 @@ class _SparkLoad(FeedLoad):
             f"create table if not exists {self._log_table} ({_LOG_COLUMNS}, version string) "
             "using parquet partitioned by (version)"
         )
+        # A log of before it was kept: its files are looked at once more.
+        if "identity" not in [row[0] for row in self._session.rows(f"describe {self._log_table}")]:
+            self._session.execute(f"alter table {self._log_table} add columns (identity string)")
         self._read_versions()
         is_of_another_contract = any(
             entry.fingerprint != self._fingerprint for entry in self._log.values()
@@ -338,7 +342,10 @@ class _SparkLoad(FeedLoad):
         if not self._session.rows(f"show views in {schema} like '{view}'"):
             return
         names = ", ".join(_LOG_TYPES)
-        for row in self._session.rows(f"select version, {names} from {self._request.log}"):
+        for row in self._session.rows(
+            f"select version, {names} from {self._log_table} "
+            f"where version in (select version from {self._request.log})"
+        ):
             values = dict(zip(_LOG_TYPES, row[1:], strict=True))
             offsets = values["line_offsets"]
             values["line_offsets"] = _parsed_offsets(offsets)
@@ -356,6 +363,7 @@ class _SparkLoad(FeedLoad):
                 entry.size_bytes,
                 entry.modified_ns,
                 entry.content_hash,
+                identity=entry.identity,
             )
             for entry in sorted(self._log.values(), key=lambda entry: entry.file_id)
         ]
@@ -719,6 +727,7 @@ class _SparkLoad(FeedLoad):
                 fingerprint=self._fingerprint,
                 load_id=load.load_id if load else None,
                 line_offsets=(load.offsets.get(entry.file_id) if load else None) or None,
+                identity=entry.identity,
             )
 
     def _forget(self, entries: Sequence[Known]) -> None:
@@ -735,6 +744,7 @@ class _SparkLoad(FeedLoad):
                 file=name,
                 size_bytes=found.size,
                 modified_ns=found.modified_ns,
+                identity=found.identity,
                 is_present=True,
             )
 
@@ -747,6 +757,7 @@ class _SparkLoad(FeedLoad):
                 self._log[file.name],
                 modified_ns=file.found.modified_ns,
                 size_bytes=file.found.size,
+                identity=file.found.identity,
             )
 
     def _refusals(self) -> Sequence[tuple[str, str]]:
