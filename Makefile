@@ -1,14 +1,18 @@
 # Every command a person types. `make` alone lists them.
 
 PYTHON ?= python3
+PYTHONS := 3.11 3.12 3.13 3.14
+OLDEST_PYTHON := $(firstword $(PYTHONS))
+NEWEST_PYTHON := $(lastword $(PYTHONS))
 VENV := .venv
 BIN := $(VENV)/bin
+SUPPLY := build/supply
 FLASK := $(BIN)/flask --app api
 export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-deep test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations bench-spark lint sample clean
+.PHONY: help build spark-up spark-down spark-build fetch-fx rejected test test-deep test-spark check-spark serve token docs serve-docs quality query publications history rollback prune bench bench-load bench-api bench-expectations bench-spark lint lock audit check-wheels sample clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +101,31 @@ lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint models tests/data
 
+lock: $(SUPPLY)/installed ## Write requirements*.lock anew from requirements*.txt (ARGS=--upgrade takes newer versions)
+	@for name in requirements requirements-dev requirements-spark requirements-supply; do \
+		beside=$$(test $$name = requirements || echo --constraint requirements.lock); \
+		$(SUPPLY)/bin/uv pip compile --quiet --universal --python-version $(OLDEST_PYTHON) --generate-hashes \
+			--custom-compile-command "make lock" $(ARGS) $$beside $$name.txt --output-file $$name.lock || exit 1; \
+	done
+
+audit: $(SUPPLY)/installed ## Ask the package index which pinned packages have known vulnerabilities
+	@for name in requirements requirements-dev requirements-spark; do \
+		$(SUPPLY)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement $$name.lock || exit 1; \
+	done
+
+check-wheels: $(SUPPLY)/installed ## Download every pinned package as a wheel, for each Python, on Linux and macOS
+	@for python in $(PYTHONS); do \
+		for machine in x86_64 aarch64 arm64; do \
+			echo "Python $$python, $$machine"; rm -rf $(SUPPLY)/wheels; \
+			case $$machine in \
+				arm64) platforms="--platform macosx_14_0_arm64";; \
+				*) platforms=$$(for tag in _2_28 _2_27 _2_26 _2_24 _2_17 2014; do echo "--platform manylinux$${tag}_$$machine"; done);; \
+			esac; \
+			$(SUPPLY)/bin/python -m pip download -qq --only-binary=:all: --no-deps --require-hashes \
+				--python-version $$python $$platforms --dest $(SUPPLY)/wheels --requirement requirements-dev.lock || exit 1; \
+		done; \
+	done; rm -rf $(SUPPLY)/wheels
+
 sample: $(VENV)/installed ## Write the sample input anew (seeds/<area>/<feed>.csv)
 	@$(BIN)/python seeds/generate_data.py --seed 42
 
@@ -107,25 +136,32 @@ clean: ## Remove the virtual environment and everything that was built
 
 # ---------------------------------------------------------------- the virtual environment
 
+# A lock holds every package with its hashes; requirements*.txt are what people edit (make lock).
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c '' 2>/dev/null || { \
-		echo "error: $(PYTHON) is not installed, or does not start. Install Python 3.11 or newer, or name one: make build PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'). Name another: make build PYTHON=python3.11" >&2; exit 1; }
+		echo "error: $(PYTHON) is not installed, or does not start. Install Python $(OLDEST_PYTHON) to $(NEWEST_PYTHON), or name one: make build PYTHON=python$(NEWEST_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; low, high = (tuple(map(int, text.split("."))) for text in sys.argv[1:]); sys.exit(not low <= sys.version_info[:2] <= high)' $(OLDEST_PYTHON) $(NEWEST_PYTHON) || { \
+		echo "error: Python $(OLDEST_PYTHON) to $(NEWEST_PYTHON) is needed, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())'). Name another: make build PYTHON=python$(NEWEST_PYTHON)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 		rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/installed: requirements.txt | $(VENV)/bin/python
-	@echo "Installing requirements.txt into $(VENV) (once, about a minute)"
-	@$(BIN)/python -m pip install -qq --requirement requirements.txt
+$(VENV)/installed: requirements.lock | $(VENV)/bin/python
+	@echo "Installing requirements.lock into $(VENV) (once, about a minute)"
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements.lock
 	@touch $@
 
-$(VENV)/installed-spark: requirements-spark.txt $(VENV)/installed
-	@echo "Installing requirements-spark.txt into $(VENV) (once, some minutes)"
-	@$(BIN)/python -m pip install -qq --requirement requirements-spark.txt
+$(VENV)/installed-spark: requirements-spark.lock $(VENV)/installed
+	@echo "Installing requirements-spark.lock into $(VENV) (once, some minutes)"
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements-spark.lock
 	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
-	@echo "Installing requirements-dev.txt into $(VENV) (once, about a minute)"
-	@$(BIN)/python -m pip install -qq --requirement requirements-dev.txt
+$(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
+	@echo "Installing requirements-dev.lock into $(VENV) (once, about a minute)"
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(SUPPLY)/installed: requirements-supply.lock | $(VENV)/bin/python
+	@$(PYTHON) -m venv $(SUPPLY)
+	@$(SUPPLY)/bin/python -m pip install -qq --require-hashes --requirement requirements-supply.lock
 	@touch $@

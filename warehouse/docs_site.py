@@ -202,7 +202,7 @@ def _dbt_page(settings: Settings, manifest: dict[str, Any]) -> str:
         if old not in page:
             raise DocsError(
                 f"{settings.shown(settings.target / FIRST_PAGE)} of dbt "
-                f"{manifest['metadata']['dbt_version']} lacks {old}; use that of requirements.txt"
+                f"{manifest['metadata']['dbt_version']} lacks {old}; use that of requirements.lock"
             )
         page = page.replace(old, new, 1)
     return page

@@ -53,6 +53,7 @@ from warehouse.published import (
     sha256_of,
     what_readers_see,
 )
+from warehouse.sbom import bill_of_materials
 from warehouse.settings import Settings, read_settings
 
 RECORDED = ("build", "run")  # commands of dbt that the history has
@@ -313,6 +314,7 @@ class Publishing(ABC):
                 "published_at": format_time(draft.at),
                 "invocation_id": self._invocation,
                 "engine": self._engine,
+                "sbom": bill_of_materials(),
                 "git_commit": git_commit(settings.root),
                 "vars": call["vars"],
                 "sample_data": settings.sample_data,

@@ -272,20 +272,25 @@ def test_make_alone_lists_the_commands() -> None:
 def bare(tmp_path: Path) -> Path:
     """A folder with the Makefile and nothing installed."""
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
-    (tmp_path / "requirements.txt").write_text("")
+    (tmp_path / "requirements.lock").write_text("")
     return tmp_path
 
 
-def test_make_build_names_a_python_that_is_too_old(bare: Path) -> None:
-    old = bare / "python3.9"
-    old.write_text(
-        '#!/bin/sh\ncase "$2" in *version_info*) exit 1;; *python_version*) echo 3.9.2;; esac\n'
-    )
-    old.chmod(0o755)
-    outcome = make("build", f"PYTHON={old}", folder=bare)
+@pytest.mark.parametrize("version", ["3.9.2", "3.10.14", "3.15.0", "4.0.1"])
+def test_make_build_names_a_python_that_is_too_old_or_too_new(bare: Path, version: str) -> None:
+    python = bare / "another-python"
+    python.write_text(f"""#!{sys.executable}
+import platform, sys
+sys.version_info = ({version.replace(".", ", ")}, "final", 0)
+platform.python_version = lambda: "{version}"
+sys.argv = ["-c", *sys.argv[3:]]
+exec(sys.orig_argv[3])
+""")
+    python.chmod(0o755)
+    outcome = make("build", f"PYTHON={python}", folder=bare)
     assert outcome.exit_code == 2
-    error = next(line for line in outcome.lines if line.startswith("error: "))
-    assert f"Python 3.11 or newer is needed, {old} is 3.9.2." in error
+    (error,) = (line for line in outcome.lines if line.startswith("error: "))
+    assert f"Python 3.11 to 3.14 is needed, {python} is {version}." in error
     assert not (bare / ".venv").exists()
 
 

@@ -189,7 +189,7 @@ def run(project: Project, commands: str) -> str:
         python = binaries / "python"
         python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         python.chmod(0o755)
-        for name in ("Makefile", "requirements.txt"):
+        for name in ("Makefile", "requirements.lock"):
             shutil.copy2(ROOT / name, project.folder)
         (project.folder / ".venv/installed").touch()
     done = subprocess.run(

@@ -118,6 +118,9 @@ def test_the_catalog_counts_the_tests_that_dbt_counted(
         "adapter": snapshot["engine"]["adapter"],
         "database": f"DuckDB {duckdb.__version__}",
     }
+    packages = {part["name"]: part["version"] for part in snapshot["sbom"]["components"]}
+    assert packages["dbt-core"] == report["metadata"]["dbt_version"]
+    assert packages["duckdb"] == duckdb.__version__
     assert snapshot["vars"] == {
         "revenue_per_conversion": 100,
         "business_timezone": "UTC",

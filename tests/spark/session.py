@@ -131,7 +131,7 @@ def answer_all(settings: Mapping[str, str], asked: IO[str], answers: IO[str]) ->
         refusal = import_module("pyspark.errors").PySparkException
         builder = import_module("pyspark.sql").SparkSession.builder.master("local[1]")
     except ImportError as error:
-        sys.exit(f"PySpark is not installed ({error}): pip install -r requirements-spark.txt")
+        sys.exit(f"PySpark is not installed ({error}): pip install -r requirements-spark.lock")
     folder = Path.cwd()
     for key, value in {
         "spark.ui.enabled": "false",

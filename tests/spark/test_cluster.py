@@ -161,7 +161,7 @@ def test_without_pyspark_it_is_said_what_to_install(
         spark.up(tmp_path / "spark", print)
     assert str(error.value) == (
         "pyspark is not installed. "
-        "Install it: .venv/bin/python -m pip install --requirement requirements-spark.txt"
+        "Install it: .venv/bin/python -m pip install --requirement requirements-spark.lock"
     )
     assert not (tmp_path / "spark").exists()
 

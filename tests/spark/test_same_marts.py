@@ -32,7 +32,7 @@ from warehouse.dbt import DBT_ON_SPARK
 from warehouse.published import PublishedFolder
 from warehouse.spark.cluster import THRIFT_SERVER, Cluster, up
 
-pytest.importorskip("pyhive", reason="requirements-spark.txt is not installed")
+pytest.importorskip("pyhive", reason="requirements-spark.lock is not installed")
 pytestmark = pytest.mark.spark
 
 CLOCKS = {"feed_health": ["last_loaded_at"]}  # columns that say when a run was

@@ -303,7 +303,7 @@ def _place(package: str) -> Path:
     if spec is None or spec.origin is None:
         raise ClusterError(
             f"{package} is not installed. "
-            "Install it: .venv/bin/python -m pip install --requirement requirements-spark.txt"
+            "Install it: .venv/bin/python -m pip install --requirement requirements-spark.lock"
         )
     return Path(spec.origin).parent
 
