@@ -222,7 +222,7 @@ def page_question(
         token: whose scopes say which rows are shown, where the mart has a `row_scope`.
     """
     mart = query.mart
-    allowed, scopes = _rows_allowed(mart, token)
+    allowed, scopes = rows_allowed(mart, token)
 
     def make() -> tuple[bytes, Mapping[str, str]]:
         return _page(store, snapshot, query, shape, allowed)
@@ -231,10 +231,17 @@ def page_question(
     return Question(key, make)
 
 
-def _rows_allowed(mart: Mart, token: Token) -> tuple[Condition, tuple[str, ...]]:
-    """The rows of a mart that a token may see, and the scopes this depends on."""
-    if mart.row_scope is None or token.allows("*"):
+def rows_allowed(mart: Mart, token: Token | None) -> tuple[Condition, tuple[str, ...]]:
+    """The rows of a mart that a token may see, and the scopes this depends on.
+
+    Args:
+        mart: the mart, whose own scope was asked for already.
+        token: who asks; None: anybody.
+    """
+    if mart.row_scope is None or (token is not None and token.allows("*")):
         return Condition("true"), ()
+    if token is None:
+        return Condition("false"), ()
     scopes = tuple(sorted(token.scopes))
     places = ", ".join("?" * len(scopes))
     return Condition(f"{quoted(mart.row_scope)} in ({places})", scopes), scopes

@@ -25,6 +25,10 @@ __all__ = [
 
 DEFAULT_LIMIT = 100
 
+# Of snapshots of a time before the mart named its rows' area: a column that holds no scope, so that
+# its rows are shown to tokens of every scope only.
+_ROW_SCOPES = {"expectation_results": "suite"}
+
 # dbt's periods of source freshness.
 _PERIODS = {
     "minute": timedelta(minutes=1),
@@ -268,7 +272,7 @@ def _read_mart(content: Mapping[str, Any]) -> Mart:
             for column in content["columns"]
         },
         scope=api["scope"],
-        row_scope=api.get("row_scope"),
+        row_scope=api.get("row_scope", _ROW_SCOPES.get(content["name"])),
         route=api.get("route"),
         filters=tuple(filters),
         order=_total(tuple(Order.parse(term) for term in api.get("order", grain)), grain),

@@ -14,7 +14,7 @@ from api import formats
 from api.catalog import Catalog, Feed, Mart, Threshold
 from api.computed import change_pct, rounded
 from api.formats import JSON
-from api.query import order_by, quoted
+from api.query import Condition, order_by, quoted
 from api.snapshots import Snapshot, SnapshotStore
 from warehouse.published import PublishedError
 
@@ -114,7 +114,8 @@ class Expectations:
         failed: those that did not.
         not_evaluated: those with nothing to evaluate them on.
         sampled: those that looked at some of the rows only.
-        failing: the rows of the mart expectation_results about those that failed.
+        failing: the rows of the mart expectation_results about those that failed, as far as they
+            may be shown.
     """
 
     passed: int
@@ -160,18 +161,22 @@ class Quality:
         return WARNING if has_failures or has_warnings or LATE in states else OK
 
 
-def read_quality(store: SnapshotStore, snapshot: Snapshot, now: datetime) -> Quality:
+def read_quality(
+    store: SnapshotStore, snapshot: Snapshot, now: datetime, allowed: Callable[[Mart], Condition]
+) -> Quality:
     """How good the numbers of a snapshot are.
 
     Args:
         store: runs the queries.
         snapshot: the snapshot to read.
         now: the time, with a time zone.
+        allowed: the rows of a mart that may be shown; counts are of all of them.
 
     Raises:
         Problem: a query took too long, or needs more memory than it may have.
     """
     marts, limits = snapshot.catalog.marts, snapshot.catalog.feeds
+    feeds, results = marts.get(FEED_HEALTH), marts.get(EXPECTATION_RESULTS)
     return Quality(
         tests=snapshot.catalog.tests,
         feeds=tuple(
@@ -181,9 +186,9 @@ def read_quality(store: SnapshotStore, snapshot: Snapshot, now: datetime) -> Qua
                     limits.get(row["feed"], _NO_THRESHOLDS), _time(row["last_loaded_at"]), now
                 ),
             )
-            for row in _rows(store, snapshot, marts.get(FEED_HEALTH), "true")
+            for row in (_rows(store, snapshot, feeds, allowed(feeds)) if feeds else ())
         ),
-        expectations=_read_expectations(store, snapshot, marts.get(EXPECTATION_RESULTS)),
+        expectations=_read_expectations(store, snapshot, results, allowed) if results else None,
     )
 
 
@@ -192,29 +197,27 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _read_expectations(
-    store: SnapshotStore, snapshot: Snapshot, mart: Mart | None
-) -> Expectations | None:
-    if mart is None:
-        return None
+    store: SnapshotStore, snapshot: Snapshot, mart: Mart, allowed: Callable[[Mart], Condition]
+) -> Expectations:
     counts = ", ".join(
         f"count(*) filter (where {condition})"
         for condition in ("success", "not success", "success is null", "is_sampled")
     )
     (found,) = store.rows(snapshot, f"select {counts} from {quoted(mart.name)}", [])
     passed, failed, not_evaluated, sampled = found
-    failing = tuple(_rows(store, snapshot, mart, "not success"))
+    shown = allowed(mart)
+    failed_and_shown = Condition(f"not success and ({shown.sql})", shown.values)
+    failing = tuple(_rows(store, snapshot, mart, failed_and_shown))
     return Expectations(passed, failed, not_evaluated, sampled, failing)
 
 
 def _rows(
-    store: SnapshotStore, snapshot: Snapshot, mart: Mart | None, condition: str
+    store: SnapshotStore, snapshot: Snapshot, mart: Mart, condition: Condition
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a mart as JSON has them; none of a mart that the snapshot lacks."""
-    if mart is None:
-        return
+    """Rows of a mart as JSON has them."""
     shown = formats.select_list([*mart.columns.values()], JSON)
-    sql = f"select {shown} from {quoted(mart.name)} where {condition} {order_by(mart.order)}"
-    for (text,) in store.rows(snapshot, sql, []):
+    sql = f"select {shown} from {quoted(mart.name)} where {condition.sql} {order_by(mart.order)}"
+    for (text,) in store.rows(snapshot, sql, condition.values):
         yield json.loads(text, parse_float=Decimal)
 
 
@@ -229,7 +232,7 @@ def drift(
     Args:
         store: finds the one before.
         catalog: of the snapshot.
-        may_read: whether a scope is allowed; the totals of marts of other scopes are left out.
+        may_read: whether a scope is allowed; the numbers of marts of other scopes are left out.
     """
     try:
         previous = store.before(catalog.version)
@@ -262,11 +265,14 @@ def _drift_of_mart(
     name: str, mart: Mart | None, previous: Mart | None, may_read: Callable[[str], bool]
 ) -> dict[str, Any]:
     """How far a mart is from the one before; None: the snapshot lacks it."""
+    scopes = {found.scope for found in (mart, previous) if found}
+    if not all(map(may_read, scopes)):
+        numbers = ("rows", "previous_rows", "rows_change_pct", "totals")
+        return {"mart": name, **dict.fromkeys(numbers)}
     rows = mart.rows if mart else None
     previous_rows = previous.rows if previous else None
     totals = mart.totals if mart else {}
     previous_totals = previous.totals if previous else {}
-    scopes = {found.scope for found in (mart, previous) if found}
     return {
         "mart": name,
         "rows": rows,
@@ -280,9 +286,7 @@ def _drift_of_mart(
                 "change_pct": _change_pct(totals.get(column), previous_totals.get(column)),
             }
             for column in {**totals, **previous_totals}
-        ]
-        if all(map(may_read, scopes))
-        else None,
+        ],
     }
 
 

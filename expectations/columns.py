@@ -49,5 +49,6 @@ def suite_and_frame(
             )
             for mart, columns in relied_on.items()
         ],
+        areas={suite.mart: suite.area for suite in suites},
     )
     return suite, pd.DataFrame(found)

@@ -121,8 +121,14 @@ def suite_and_frame(
         part="drift",
         expectations=expectations,
         why_not=published.why_not,
+        areas={mart: _area(before) for mart, before in published.marts.items()},
     )
     return suite, pd.DataFrame([ratios], dtype="float64")
+
+
+def _area(mart: Mapping[str, Any]) -> str:
+    """The area of a mart of the catalog: the scope that readers of its numbers need."""
+    return str((mart.get("api") or {}).get("scope") or mart.get("area", ""))
 
 
 def _ratio(new: float, old: float) -> float | None:

@@ -47,6 +47,7 @@ SUITES: tuple[Suite, ...] = tuple(suite for area in AREAS for suite in area.SUIT
 SCHEMA = pa.schema(
     [
         ("suite", pa.string()),
+        ("area", pa.string()),
         ("mart", pa.string()),
         ("position", pa.int64()),
         ("expectation", pa.string()),
@@ -284,7 +285,8 @@ def evaluate(
     rows = [
         {
             "suite": suite.name,
-            "mart": suite.mart or _column(expectation).partition(".")[0],
+            "area": suite.area_of(mart),
+            "mart": mart,
             "position": position + 1,
             "expectation": expectation.expectation_type,
             "column": _column(expectation),
@@ -298,6 +300,7 @@ def evaluate(
             "is_sampled": found.is_sampled,
         }
         for position, expectation in enumerate(suite.expectations)
+        for mart in [suite.mart or _column(expectation).partition(".")[0]]
     ]
     outcome = SuiteOutcome(
         suite=suite.name,

@@ -41,6 +41,7 @@ class Suite:
         show_values: whether values that were not expected may be shown; False where they are about
             people.
         why_not: why nothing of it can be evaluated; empty when it can.
+        areas: of a suite about several marts, where `mart` is empty: the area of each.
     """
 
     area: str
@@ -51,6 +52,11 @@ class Suite:
     columns: Mapping[str, str] = field(default_factory=dict)
     show_values: bool = True
     why_not: str = ""
+    areas: Mapping[str, str] = field(default_factory=dict)
+
+    def area_of(self, mart: str) -> str:
+        """The area whose numbers a result about a mart tells."""
+        return self.areas.get(mart, self.area)
 
     @property
     def name(self) -> str:

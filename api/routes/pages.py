@@ -9,6 +9,7 @@ import flask_swagger_ui
 from flask import Blueprint, Response, current_app, g, render_template, request, send_from_directory
 
 from api import formats, openapi
+from api.answers import rows_allowed
 from api.problems import KINDS
 from api.quality import read_quality
 from api.snapshots import SnapshotStore
@@ -78,7 +79,9 @@ def index() -> str:
             status=status,
             catalog=snapshot.catalog,
             age=shown_age(_age(snapshot.catalog.published_at)),
-            quality=read_quality(store, snapshot, datetime.now(UTC)),
+            quality=read_quality(
+                store, snapshot, datetime.now(UTC), lambda mart: rows_allowed(mart, None)[0]
+            ),
             shown_age=shown_age,
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 
 from api import formats
-from api.answers import Key, Question, file_headers, send_unkept
+from api.answers import Key, Question, file_headers, rows_allowed, send_unkept
 from api.auth import current_token, require
 from api.catalog import DEFAULT_LIMIT, Column
 from api.computed import Computed, rounded
@@ -40,7 +40,9 @@ def _quality(
     token = current_token()
 
     def make() -> tuple[bytes, Mapping[str, str]]:
-        quality = read_quality(store, snapshot, datetime.now(UTC))
+        quality = read_quality(
+            store, snapshot, datetime.now(UTC), lambda mart: rows_allowed(mart, token)[0]
+        )
         answer = {
             "status": quality.status,
             "tests": quality.tests,
@@ -68,8 +70,9 @@ QUALITY = Computed(
         "rejected_pct = 100 x rows_rejected / rows_read; change = 100 x (new - previous) / "
         "previous; two decimals, null without a base. `expectations` is null for a snapshot of a "
         "time before them. `drift` compares with the version that readers saw before; `detail` "
-        "says why when there is nothing to compare with. `totals` need the scope of their mart, "
-        "and are null without it.\n\n"
+        "says why when there is nothing to compare with. The numbers of a mart in `drift` need its "
+        "scope, and are null without it; `expectations.failing` has only the areas whose scope the "
+        "token has, its counts are of all.\n\n"
         "JSON only. It has no ETag, and nobody keeps it, since ages grow."
     ),
     parameters=(),
@@ -110,6 +113,7 @@ QUALITY = Computed(
             "failing": [
                 {
                     "suite": "quality.feed_health",
+                    "area": "quality",
                     "mart": "feed_health",
                     "position": 4,
                     "expectation": "expect_column_values_to_be_between",

@@ -24,6 +24,7 @@ from api.quality import freshness
 from tests.api.server import Answer
 from tests.api.support import (
     MEDIA_TYPES,
+    SCOPES,
     Api,
     Number,
     Row,
@@ -44,7 +45,8 @@ from warehouse.published import CATALOG, PublishedFolder
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TWO_DAYS, A_WEEK = {"count": 2, "period": "day"}, {"count": 7, "period": "day"}
 EXPECTATION_TYPES = {
-    **{"suite": "VARCHAR", "mart": "VARCHAR", "position": "BIGINT", "expectation": "VARCHAR"},
+    **{"suite": "VARCHAR", "area": "VARCHAR", "mart": "VARCHAR", "position": "BIGINT"},
+    "expectation": "VARCHAR",
     **{"column": "VARCHAR", "expected": "VARCHAR", "severity": "VARCHAR", "success": "BOOLEAN"},
     **{"observed": "VARCHAR", "rows_checked": "BIGINT", "is_sampled": "BOOLEAN"},
 }
@@ -114,7 +116,8 @@ class Forged:
 
 def expectation(position: int, success: bool | None, is_sampled: bool) -> Row:
     return {
-        **{"suite": "shop.daily_sales", "mart": "daily_sales", "position": position},
+        **{"suite": "shop.daily_sales", "area": "shop", "mart": "daily_sales"},
+        "position": position,
         **{"expectation": "expect_column_values_to_be_unique", "column": "date", "expected": ""},
         **{"severity": "warning", "success": success, "observed": f"seen at {position}"},
         **{"rows_checked": 731, "is_sampled": is_sampled},
@@ -135,7 +138,8 @@ def write_expectations(results: Sequence[tuple[bool | None, bool]], file: Path) 
         **{"name": "expectation_results", "description": "Made up.", "area": "quality"},
         **{"grain": ["suite", "position"], "file": file.name, "rows": len(rows)},
         **{"bytes": file.stat().st_size, "totals": None},
-        **{"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "api": {"scope": "quality"}},
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "api": {"scope": "quality", "row_scope": "area"},
         "columns": [
             {"name": name, "type": type_, "description": name, "formula": None}
             for name, type_ in EXPECTATION_TYPES.items()
@@ -439,7 +443,7 @@ def test_the_version_before_is_what_readers_saw_before(built: Project, tmp_path:
         assert "is not what was published" in drift(api, version=third)["detail"]
 
 
-def test_totals_need_the_scope_of_their_mart(world: World) -> None:
+def test_the_drift_of_a_mart_needs_its_scope(world: World) -> None:
     for scopes, seen in (
         (("quality",), set()),
         (("quality", "shop"), {"daily_sales"}),
@@ -450,9 +454,20 @@ def test_totals_need_the_scope_of_their_mart(world: World) -> None:
         for mart in ("daily_sales", "ads_performance_daily"):
             found = mart_of(quality, mart)
             assert bool(found["totals"]) == (mart in seen), (scopes, mart)
-            assert (found["totals"] is None) == (mart not in seen)
-            assert found["rows"] > 0
+            for number in ("rows", "previous_rows", "rows_change_pct", "totals"):
+                assert (found[number] is None) == (mart not in seen), (scopes, mart, number)
         assert mart_of(quality, "feed_health")["totals"] == []
+
+
+def test_what_failed_is_shown_to_those_who_may_read_the_numbers_of_its_area(world: World) -> None:
+    everything = world.quality("failed")["expectations"]
+    assert everything["failed"] == len(everything["failing"]) > 0
+    for enough in (("quality", "shop"), SCOPES):
+        assert world.quality("failed", scopes=enough)["expectations"] == everything
+    for lacking in (("quality",), ("quality", "hiring", "marketing", "marketplace")):
+        found = world.quality("failed", scopes=lacking)
+        assert found["expectations"] == everything | {"failing": []}
+        assert found["status"] == "warning"
 
 
 def test_totals_that_are_not_compared_are_not_in_the_list_of_marts(world: World) -> None:
@@ -671,8 +686,8 @@ def test_the_first_page_tells_people_how_good_the_numbers_are(
             f"{found['not_evaluated']} not evaluated"
         ) in page
     for feed in quality["feeds"]:
-        line = f"{feed['feed']} {feed['rows_read']:,} {feed['rows_rejected']:,}"
-        assert f"{line} {feed['freshness']['status']} " in page
+        share = "no rows" if feed["rejected_pct"] is None else f"{feed['rejected_pct'].text} %"
+        assert f" {feed['feed']} {share} {feed['freshness']['status']} " in page
     if name == "stale":
         assert "1 warned" in page
         assert " stale 8 days " in page
@@ -680,9 +695,11 @@ def test_the_first_page_tells_people_how_good_the_numbers_are(
     if name == "good":
         assert " unknown nothing loaded " in page
         assert " fresh 3 hours " in page
-    # Counts, and nothing of what was counted.
+    # How good the numbers are, and none of them: neither values nor how many rows they were.
     for secret in ("seen at", "1100.50", "1000.00", "12345678901234567890123456.78"):
         assert secret not in answer
+    read = max(feed["rows_read"] for feed in quality["feeds"])
+    assert f"{read:,}" not in page
 
 
 def test_the_first_page_of_a_snapshot_without_feeds_has_no_table_of_them(

@@ -40,6 +40,7 @@ def test_an_expectation_that_holds_says_so(batches: Any) -> None:
     (row,) = rows_of(batches, between("units", 0, 10), units=[1, 2])
     assert row == {
         "suite": "shop.daily_sales",
+        "area": "shop",
         "mart": "daily_sales",
         "position": 1,
         "expectation": "expect_column_values_to_be_between",
@@ -416,6 +417,33 @@ def test_the_sample_is_as_expected(built: Project) -> None:
         *("quality.columns", "quality.drift"),
     }
     assert not any(row["is_sampled"] for row in rows)
+
+
+def test_every_result_names_the_scope_that_readers_of_its_model_need(built: Project) -> None:
+    needed = {
+        node["name"]: node["config"]["meta"].get("api", {}).get("scope", node["fqn"][-2])
+        for node in built.manifest()["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+    rows = built.records("expectation_results")
+    told = {(row["suite"], row["mart"]): row["area"] for row in rows}
+    assert len(told) > 40
+    about_no_mart = {("quality.drift", "every mart"): "quality"}
+    assert told == {key: needed[key[1]] for key in told if key not in about_no_mart} | about_no_mart
+
+
+def test_what_moved_since_the_last_publication_is_of_the_area_of_its_mart() -> None:
+    marts = {
+        "sales": {"rows": 100, "totals": {}, "area": "shop", "api": {"scope": "marketplace"}},
+        "visits": {"rows": 100, "totals": {}, "area": "shop", "api": None},
+        "of_old": {"rows": 100, "totals": {}},
+    }
+    with duckdb.connect() as connection:
+        relation = connection.sql("select 1 as units")
+        suite, _ = drift.suite_and_frame(
+            dict.fromkeys(marts, relation), drift.Published("v", marts), drift.Limits(10, 3)
+        )
+    assert [suite.area_of(mart) for mart in marts] == ["marketplace", "shop", ""]
 
 
 def test_every_mart_and_feed_has_a_suite(built: Project) -> None:
