@@ -190,7 +190,7 @@
 
         buffer_size: bytes read at a time; more than the 2 MB that a line may have -#}
     read_csv(
-        {{ text_literals([path]) }}, columns = {'line': 'varchar'}, auto_detect = false,
+        {{ text_literals([path]) }}, columns = {'line': 'varchar'}, auto_detect = false, hive_partitioning = false,
         header = false, delim = '\x00', quote = '', escape = '', strict_mode = false,
         ignore_errors = true, null_padding = true, buffer_size = {{ buffer_size }}
     )
@@ -225,6 +225,7 @@
             {{- ', ' if not loop.last }}{% endfor -%}
         },
         auto_detect = false,
+        hive_partitioning = false,
         header = {{ header.has_header }},
         delim = {{ text_literals([header.delimiter]) }},
         quote = '"',

@@ -252,7 +252,7 @@ class _DuckDBLoad(FeedLoad):
         compression = "gzip" if layout.is_compressed else "none"
         return (
             f"select {selected}, {{index}} as _line_number from read_csv({{files}}, "
-            f"columns = {{{{{columns}}}}}, auto_detect = false, "
+            f"columns = {{{{{columns}}}}}, auto_detect = false, hive_partitioning = false, "
             f"header = {str(layout.has_header).lower()}, delim = {_text(layout.delimiter)}, "
             f"quote = '\"', escape = '\"', compression = '{compression}', "
             "store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scan')"
@@ -266,7 +266,10 @@ class _DuckDBLoad(FeedLoad):
             )
         )
         selected = selected.replace("{", "{{").replace("}", "}}")
-        return f"select {selected}, {{index}} as _line_number from read_parquet({{files}})"
+        return (
+            f"select {selected}, {{index}} as _line_number "
+            "from read_parquet({files}, hive_partitioning = false)"
+        )
 
     @contextmanager
     def _store_with_care(self) -> Iterator[Store]:

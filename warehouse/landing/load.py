@@ -25,7 +25,6 @@ from warehouse.landing import lines
 from warehouse.landing.files import (
     Contract,
     Found,
-    Layout,
     RefusedError,
     Scan,
     column_notes,
@@ -312,11 +311,13 @@ class FeedLoad(ABC):
 
     def _groups(self, names: Sequence[str]) -> Iterator[Sequence[File]]:
         """Regular files of one layout together."""
-        groups: dict[Layout, list[File]] = {}
+        groups: dict[object, list[File]] = {}
         for name in names:
             file = self._files[name]
             if file.scan is not None and file.scan.is_regular:
-                groups.setdefault(file.scan.layout, []).append(file)
+                layout = file.scan.layout
+                key = (layout, name) if layout.is_read_alone else layout
+                groups.setdefault(key, []).append(file)
         for group in groups.values():
             yield from _some_at_a_time(group)
 

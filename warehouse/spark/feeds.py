@@ -60,7 +60,7 @@ VALUES = 1000  # rows of one insert statement
 # Parquet types of which Spark and DuckDB write the same text; files with others are turned into
 # text here, so that 12345678.9 does not become 1.23456789E7, nor 0.0000001 1E-7.
 _SAME_TEXT = re.compile(
-    r"VARCHAR|BOOLEAN|U?(TINY|SMALL|BIG)?(INT|INTEGER)|DECIMAL\(\d+,[0-6]\)|DATE|TIMESTAMP"
+    r"VARCHAR|BOOLEAN|U?(TINY|SMALL|BIG)?(INT|INTEGER)|DECIMAL\(\d+,[0-24-6]\)|DATE|TIMESTAMP"
 )
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._ /-]+")  # needs no escape anywhere
 
@@ -517,32 +517,35 @@ class _SparkLoad(FeedLoad):
     @contextmanager
     def _as_text(self, file: File, scan: Scan) -> Iterator[tuple[Path, Sequence[str]]]:
         """A Parquet file whose cells Spark writes as DuckDB would, and the SQL of its cells."""
-        names = self._request.contract.names
-        with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
-            parquet = connection.read_parquet(glob_free(file.found.path))
-            types = dict(zip(parquet.columns, map(str, parquet.types), strict=True))
-            titles = {self._request.contract.canonical(title): title for title in types}
-            is_same = all(
-                _SAME_TEXT.fullmatch(types[titles[name]]) for name in names if name in titles
+        names, layout = self._request.contract.names, scan.layout
+        types = dict(zip(layout.columns, layout.types, strict=True))
+        titles = {self._request.contract.canonical(title): title for title in types}
+        # Spark takes no two columns that differ in case alone.
+        is_same = len({title.lower() for title in layout.columns}) == len(layout.columns) and all(
+            _SAME_TEXT.fullmatch(types[titles[name]]) for name in names if name in titles
+        )
+        if is_same and _PLAIN_PATH.fullmatch(str(file.found.path)):
+            yield (
+                file.found.path,
+                [
+                    f"cast(`{_backquoted(titles[name])}` as string)"
+                    if name in titles
+                    else "cast(null as string)"
+                    for name in names
+                ],
             )
-            if is_same and _PLAIN_PATH.fullmatch(str(file.found.path)):
-                yield (
-                    file.found.path,
-                    [
-                        f"cast(`{_backquoted(titles[name])}` as string)"
-                        if name in titles
-                        else "cast(null as string)"
-                        for name in names
-                    ],
-                )
-                return
-            with self._exchanged() as path:
-                selected = ", ".join(
-                    f'{expression} as "{name}"'
-                    for expression, name in zip(scan.layout.expressions, names, strict=True)
-                )
-                parquet.project(selected).write_parquet(str(path))
-                yield path, [f"`{name}`" for name in names]
+            return
+        with (
+            self._exchanged() as path,
+            duckdb.connect(":memory:", config={"threads": "1"}) as connection,
+        ):
+            selected = ", ".join(
+                f'{expression} as "{name}"'
+                for expression, name in zip(layout.expressions, names, strict=True)
+            )
+            parquet = connection.read_parquet(glob_free(file.found.path), hive_partitioning=False)
+            parquet.project(selected).write_parquet(str(path))
+            yield path, [f"`{name}`" for name in names]
 
     @contextmanager
     def _store_with_care(self) -> Iterator[Store]:
