@@ -180,17 +180,17 @@ def list_publications() -> None:
     """List the snapshots, newest first, with what was tested, and which one is served."""
     folder = PublishedFolder(_settings().published)
     with _errors():
-        entries = folder.entries()
+        served = folder.newest()
         versions = folder.versions()
-    if not entries:
+        withdrawn = folder.standing().withdrawn
+    if served is None:
         click.echo("Nothing is published yet. Run: make build", err=True)
         return
-    served = entries[-1]
     if served.version not in versions:
         click.echo(f"warning: {served.version}, which is to be served, is gone", err=True)
     rows = []
     for version in sorted(versions, reverse=True):
-        mark = ""
+        mark = "withdrawn" if version in withdrawn else ""
         if version == served.version:
             mark = "served, rolled back to" if served.action == "rollback" else "served"
         rows.append((version, *_about(folder, version), mark))
@@ -208,7 +208,10 @@ def rollback(version: str) -> None:
     if before is not None and before.version == version:
         click.echo(f"{version} is served already.")
     else:
-        click.echo(f"{entry.version} is served from now on; the next build publishes over it.")
+        click.echo(
+            f"{entry.version} is served from now on; the next build publishes over it. What was "
+            "published after it is withdrawn: nobody is shown it, by version neither."
+        )
 
 
 @publications.command("prune")

@@ -38,6 +38,8 @@ KINDS: dict[str, str] = {
     "unknown-version": "No such version was ever published.",
     "version-gone": "The version was published, but has been removed since. Ask without a version; "
     "a cursor of it cannot be followed any more.",
+    "version-withdrawn": "The version was published, then taken back by a rollback. Ask without a "
+    "version; a cursor of it cannot be followed any more.",
     "nothing-published": "No snapshot can be served. Build one: make build.",
     "query-too-slow": "The query took longer than one may take. Filter more, or ask for less.",
     "query-too-large": "The query needs more memory than one may have. Filter more, or ask for "

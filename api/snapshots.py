@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import dropwhile
 from typing import Any
 
 import duckdb
@@ -23,7 +22,15 @@ from api.catalog import Catalog, Mart, Order, read_catalog
 from api.problems import Problem
 from api.query import order_by, quoted
 from api.settings import Settings
-from warehouse.published import GoneError, Lease, PublishedError, PublishedFolder
+from warehouse.published import (
+    Entry,
+    GoneError,
+    Lease,
+    PublishedError,
+    PublishedFolder,
+    Standing,
+    standing,
+)
 
 log = logging.getLogger("api")
 
@@ -190,6 +197,8 @@ class SnapshotStore:
         self._old: OrderedDict[str, Snapshot] = OrderedDict()
         self._failure: _Failure | None = None
         self._stamp: object = None
+        self._entries: list[Entry] = []  # all that the log ever had, since the start
+        self._standing = standing([])
         self._swaps = 0
         self._lock = threading.Lock()  # the fields above
         self._opening = threading.Lock()  # one snapshot is opened at a time
@@ -240,18 +249,49 @@ class SnapshotStore:
                 return
             self._stamp = stamp
             try:
-                versions = [entry.version for entry in self._folder.entries()]
+                is_shorter = self._read_log()
             except (PublishedError, OSError) as error:
                 self._fail(None, str(error))
                 return
-            self._take_up(versions)
+            self._take_up(self._standing)
+            if is_shorter and self._failure is None:
+                self._fail(
+                    None,
+                    "log.jsonl lacks entries that were in it; what they said still counts here. "
+                    "Bring the file back from a copy, or start the server again to do without them",
+                )
 
-    def _take_up(self, versions: Sequence[str]) -> None:
-        """Serve the newest of the log that is whole; on a fresh start an older one will do."""
+    def _read_log(self) -> bool:
+        """Take in what the log says now.
+
+        What it said before stays true when the file is gone, was cut, or came back from a copy:
+        nobody is to be shown what an entry that is lost had withdrawn.
+
+        Returns:
+            Whether it lacks entries that it had.
+
+        Raises:
+            PublishedError, OSError: it cannot be read.
+        """
+        entries = self._folder.entries()
+        is_shorter = entries[: len(self._entries)] != self._entries
+        if is_shorter:
+            entries = [*self._entries, *(one for one in entries if one not in self._entries)]
+        self._entries, self._standing = entries, standing(entries)
+        return is_shorter
+
+    def may_show(self, version: str) -> bool:
+        """Whether a version may be shown: it was neither withdrawn nor pruned."""
+        return version not in self._standing.withdrawn and version not in self._standing.pruned
+
+    def _take_up(self, stands: Standing) -> None:
+        """Serve the best that is whole; what is served already is better than an older one."""
+        self._let_go([version for version in self._old if not self.may_show(version)])
         failure: _Failure | None = None
-        for version in reversed(versions):
+        may_stay = self._current is not None and self._current.version in stands.servable
+        for version in stands.servable:
             served = self._current
-            if served is not None and (version == served.version or failure is not None):
+            if may_stay and served and (version == served.version or failure is not None):
                 break  # it is served already, or it is the last good one
             try:
                 snapshot = Snapshot(self._folder, version, self._settings)
@@ -262,15 +302,32 @@ class SnapshotStore:
                 continue
             self._swap(snapshot)
             break
+        else:
+            if not may_stay:  # it was withdrawn, and nothing else is whole
+                self._swap(None)
         if failure is not None:
             self._fail(failure.version, failure.message)
         else:
             self._failure = None
 
-    def _swap(self, snapshot: Snapshot) -> None:
+    def _swap(self, snapshot: Snapshot | None) -> None:
         with self._lock:
             old, self._current = self._current, snapshot
-            self._swaps += 1
+            self._swaps += snapshot is not None
+        if snapshot is not None:
+            self._say_swapped(snapshot, old)
+        if old is not None:
+            old.retire()
+
+    def _let_go(self, versions: Sequence[str]) -> None:
+        """Close older snapshots that are open, each when its last reader is done."""
+        with self._lock:
+            retired = [self._old.pop(version) for version in versions if version in self._old]
+        for snapshot in retired:
+            snapshot.retire()
+
+    @staticmethod
+    def _say_swapped(snapshot: Snapshot, old: Snapshot | None) -> None:
         log.info(
             "serving another snapshot",
             extra={
@@ -281,8 +338,6 @@ class SnapshotStore:
                 "in_memory": snapshot.in_memory,
             },
         )
-        if old is not None:
-            old.retire()
 
     def _fail(self, version: str | None, message: str) -> None:
         known = self._failure
@@ -349,29 +404,39 @@ class SnapshotStore:
     def _older(self, version: str) -> Snapshot:
         with self._lock:
             snapshot = self._old.get(version)
-            if snapshot is not None:
+            if snapshot is not None and self.may_show(version):
                 self._old.move_to_end(version)
                 return snapshot
         with self._opening:
             with self._lock:
-                if version in self._old:
+                if version in self._old and self.may_show(version):
                     return self._old[version]
             try:
-                known = [entry.version for entry in self._folder.entries()]
-                if version not in known:
+                self._read_log()
+                if version not in {entry.version for entry in self._entries}:
                     raise Problem(
                         404,
                         "unknown-version",
                         f"There is no version {version[:50]!r}.",
-                        available=self._folder.versions()[-10:],
+                        available=self._available(),
                     )
+                if version in self._standing.withdrawn:
+                    raise Problem(
+                        410,
+                        "version-withdrawn",
+                        f"Version {version} was taken back by a rollback. Ask again without a "
+                        "version or cursor.",
+                        available=self._available(),
+                    )
+                if not self.may_show(version):
+                    raise GoneError(version)
                 snapshot = Snapshot(self._folder, version, self._settings)
             except GoneError:
                 raise Problem(
                     410,
                     "version-gone",
                     f"Version {version} was removed. Ask again without a version or cursor.",
-                    available=self._folder.versions()[-10:],
+                    available=self._available(),
                 ) from None
             except (PublishedError, duckdb.Error, OSError) as error:
                 log.exception("older snapshot", extra={"event": "snapshot_refused"})
@@ -388,8 +453,12 @@ class SnapshotStore:
             old.retire()
         return snapshot
 
+    def _available(self) -> list[str]:
+        """Versions that can be asked for, the newest last."""
+        return [version for version in self._folder.versions() if self.may_show(version)][-10:]
+
     def before(self, version: str) -> Catalog:
-        """The catalog of what readers saw before a version: of the newest other one in the log.
+        """The catalog of what readers saw before a version, and was not withdrawn since.
 
         Args:
             version: of a snapshot.
@@ -399,9 +468,7 @@ class SnapshotStore:
             PublishedError: the log or that catalog is not what was written.
             OSError: one of them cannot be read.
         """
-        versions = [entry.version for entry in self._folder.entries()]
-        older = dropwhile(lambda known: known != version, reversed(versions))
-        previous = next((known for known in older if known != version), None)
+        previous = self._standing.before(version)
         if previous is None:
             raise GoneError(f"nothing was published before {version}")
         try:

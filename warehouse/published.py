@@ -1,6 +1,6 @@
 """The published folder: whole snapshots of the marts, and the log that says which one is read.
 
-    <folder>/log.jsonl                 one entry a line; the last one names what readers see
+    <folder>/log.jsonl                 one entry a line; together they say what readers see
     <folder>/<version>/<mart>.parquet  the marts
     <folder>/<version>/catalog.json    what they are; described in docs/publication.md
     <folder>/<version>/data_docs/      pages about what was expected of them
@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from typing import Any
 from warehouse.journal import append, read_lines, stamp, sync
 
 FORMAT = 1  # of catalog.json
+PUBLISH, ROLLBACK, PRUNE = "publish", "rollback", "prune"  # what an entry of the log does
 LOG, LOCK, CATALOG = "log.jsonl", ".lock", "catalog.json"
 REMOVING = ".removing"  # ends the name of a folder that is being removed
 
@@ -57,12 +58,12 @@ class BusyError(PublishedError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the log: from `at` on, readers see `version`.
+    """A line of the log: what was done to a snapshot. `standing` says what the lines come to.
 
     Attributes:
         version: the snapshot's name.
         at: when, UTC.
-        action: `publish` or `rollback`.
+        action: `publish` or `rollback`, from when on readers see it; or `prune`, it was removed.
         catalog_sha256: of the snapshot's catalog.json; empty when the line does not say.
     """
 
@@ -70,6 +71,62 @@ class Entry:
     at: datetime
     action: str
     catalog_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a log says of its snapshots.
+
+    Attributes:
+        line: versions that stand, the one that readers see first; each of the others is what they
+            saw before the one in front of it. Those that were pruned are among them.
+        withdrawn: versions that a rollback went back behind; nobody may see them any more, unless
+            another rollback names them.
+        pruned: versions that were removed.
+    """
+
+    line: tuple[str, ...]
+    withdrawn: frozenset[str]
+    pruned: frozenset[str]
+
+    @property
+    def servable(self) -> tuple[str, ...]:
+        """Versions that may be seen, the best first; the next one is for when it is damaged."""
+        return tuple(version for version in self.line if version not in self.pruned)
+
+    def before(self, version: str) -> str | None:
+        """What readers saw before a version that stands; None when there was nothing."""
+        after = self.line[self.line.index(version) + 1 :] if version in self.line else ()
+        return after[0] if after else None
+
+
+def standing(entries: Iterable[Entry]) -> Standing:
+    """What the entries of a log come to.
+
+    A publication is seen from then on, and what was seen before stands behind it. A rollback
+    withdraws everything that was published after the version that it names; it may name one that
+    was withdrawn, which then stands again.
+
+    Args:
+        entries: of the log, oldest first.
+    """
+    numbers: dict[str, int] = {}  # in the order of publication
+    line: list[str] = []  # oldest first
+    pruned: set[str] = set()
+    for number, entry in enumerate(entries):
+        if entry.action == PRUNE:
+            pruned.add(entry.version)
+            continue
+        if entry.action == PUBLISH or entry.version not in numbers:
+            numbers[entry.version] = number
+        own = numbers[entry.version]
+        line = [version for version in line if numbers[version] < own] + [entry.version]
+        pruned.discard(entry.version)
+    return Standing(
+        line=tuple(reversed(line)),
+        withdrawn=frozenset(numbers) - frozenset(line) - pruned,
+        pruned=frozenset(pruned),
+    )
 
 
 @dataclass(frozen=True)
@@ -174,7 +231,7 @@ class Draft:
         Raises:
             OSError: the disk is full or broken; the log is as it was before.
         """
-        entry = Entry(self.version, self.at, "publish", self._catalog_sha256)
+        entry = Entry(self.version, self.at, PUBLISH, self._catalog_sha256)
         self._folder._append(entry)
         self._unlock()
         return entry
@@ -223,7 +280,7 @@ class PublishedFolder:
                 action=fields["action"],
                 catalog_sha256=fields.get("catalog_sha256", ""),
             )
-            if not is_version(entry.version) or entry.action not in ("publish", "rollback"):
+            if not is_version(entry.version) or entry.action not in (*(PUBLISH, ROLLBACK, PRUNE),):
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
@@ -239,15 +296,35 @@ class PublishedFolder:
             DamagedError: a line of the log is no entry.
         """
         entries = self.entries()
-        return entries[-1] if entries else None
+        seen = standing(entries).servable[:1]
+        return next(
+            (
+                entry
+                for entry in reversed(entries)
+                if entry.version in seen and entry.action != PRUNE
+            ),
+            None,
+        )
 
-    def versions(self) -> list[str]:
-        """The complete snapshots: in the log and still on disk, in the order of publication.
+    def standing(self) -> Standing:
+        """What the log says of the snapshots.
 
         Raises:
             DamagedError: a line of the log is no entry.
         """
-        logged = dict.fromkeys(entry.version for entry in self.entries())
+        return standing(self.entries())
+
+    def versions(self) -> list[str]:
+        """The complete snapshots: in the log and still on disk, in the order of publication.
+
+        Those that were withdrawn are among them.
+
+        Raises:
+            DamagedError: a line of the log is no entry.
+        """
+        entries = self.entries()
+        pruned = standing(entries).pruned
+        logged = dict.fromkeys(each.version for each in entries if each.version not in pruned)
         return [version for version in logged if (self.folder(version) / CATALOG).is_file()]
 
     # ------------------------------------------------------------------ a snapshot
@@ -340,11 +417,12 @@ class PublishedFolder:
         """The entry that published a snapshot.
 
         Raises:
-            GoneError: there is none, or the text is no version.
+            GoneError: there is none, it was pruned, or the text is no version.
         """
         self.folder(version)
-        for entry in self.entries():
-            if entry.version == version:
+        entries = self.entries()
+        for entry in entries:
+            if entry.version == version and version not in standing(entries).pruned:
                 return entry
         raise self._gone(version)
 
@@ -379,6 +457,8 @@ class PublishedFolder:
     def rollback(self, version: str, wait: float = SECONDS_TO_WAIT) -> Entry:
         """Let readers see an older snapshot again, once all of it proved whole.
 
+        What was published after it is withdrawn, until a rollback names it or it is pruned.
+
         Args:
             version: a snapshot that was published.
             wait: seconds to wait for another writer.
@@ -399,7 +479,7 @@ class PublishedFolder:
             if newest is not None and newest.version == version:
                 return newest
             written = self._entry_of(version).catalog_sha256
-            entry = Entry(version, datetime.now(UTC), "rollback", written)
+            entry = Entry(version, datetime.now(UTC), ROLLBACK, written)
             self._append(entry)
             return entry
 
@@ -444,6 +524,8 @@ class PublishedFolder:
         except BlockingIOError:
             return None
         else:
+            # The log first: whoever dies from here on leaves what the next writer removes.
+            self._append(Entry(version, datetime.now(UTC), PRUNE))
             # Gone at once, by a rename, so that nobody finds half of it.
             gone = folder.rename(folder.with_name(version + REMOVING))
         finally:
@@ -454,7 +536,8 @@ class PublishedFolder:
 
     def _clean(self) -> None:
         """Remove what killed writers left behind; only with the lock, when no other one lives."""
-        logged = {entry.version for entry in self.entries()}
+        entries = self.entries()
+        logged = {entry.version for entry in entries} - standing(entries).pruned
         for path in sorted(self.path.iterdir()):
             version = path.name.removesuffix(REMOVING)
             is_left_over = version != path.name or version not in logged

@@ -36,7 +36,7 @@ def read(resource: str) -> Response:
     accept = environ.get("HTTP_ACCEPT", "")
     alias = (store.newest_version(), resource, environ["QUERY_STRING"], accept, token.scopes)
     answer = cache.spelled(alias)
-    if answer is not None:
+    if answer is not None and store.may_show(answer.version):
         return send(answer, "hit")
     name, shape = negotiate(resource, accept)
     parameters = Parameters(request.args.items(multi=True))

@@ -306,6 +306,33 @@ def publish_again(
     return draft.publish().version
 
 
+def publish_tiny(folder: PublishedFolder, value: int) -> str:
+    """Publish a snapshot of one mart, `tiny`, whose one row holds a value; its version."""
+    draft = folder.begin(str(uuid.uuid4()))
+    file = draft.path / "tiny.parquet"
+    duckdb.execute(f"copy (select {value}::bigint as value) to '{file}' (format parquet)")
+    column = {"name": "value", "type": "BIGINT", "description": "", "formula": None}
+    mart = {
+        **{"name": "tiny", "description": "", "area": "shop", "grain": ["value"], "rows": 1},
+        **{"file": file.name, "bytes": file.stat().st_size, "columns": [column]},
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "api": {"scope": "shop"},
+    }
+    tests = {
+        "data_tests": {"passed": 0, "warned": 0},
+        "unit_tests": {"passed": 0},
+        "warnings": [],
+    }
+    draft.write_catalog(
+        {
+            **{"format": 1, "version": draft.version, "marts": [mart], "rows": 1, "tests": tests},
+            **{"published_at": f"{draft.at:%Y-%m-%dT%H:%M:%S.%fZ}", "engine": {}},
+            "git_commit": None,
+        }
+    )
+    return draft.publish().version
+
+
 def damage(file: Path) -> None:
     """Change one byte in the middle of a file."""
     content = bytearray(file.read_bytes())

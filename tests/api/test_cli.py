@@ -218,7 +218,7 @@ def test_a_rollback_serves_an_older_version_and_the_list_marks_it(tmp_path: Path
     (line,) = [line for line in listed if line.startswith(first)]
     assert line.endswith("served, rolled back to")
     (line,) = [line for line in listed if line.startswith(second)]
-    assert "served" not in line
+    assert line.endswith("withdrawn")
     assert "already" in flask(tmp_path, "publications", "rollback", first).out
 
 

@@ -240,6 +240,12 @@ def test_a_rollback_is_followed(published: PublishedFolder) -> None:
             with store.reading() as snapshot:
                 assert (snapshot.version, days_of(store, snapshot)) == (first, 731)
             assert days_of(store, old) == 731
+        with pytest.raises(Problem) as caught, store.reading(second):
+            pass
+        assert (caught.value.status, caught.value.kind) == (410, "version-withdrawn")
+        assert caught.value.members["available"] == [first]
+        published.rollback(second)
+        store.refresh()
         with store.reading(second) as snapshot:
             assert days_of(store, snapshot) == 3
 
@@ -262,6 +268,12 @@ def test_a_log_that_cannot_be_read_changes_nothing_for_readers(published: Publis
         log.unlink()
         store.refresh()
         assert served(store) == good
+        status = store.status()
+        assert status.failure is not None
+        assert "log.jsonl lacks entries" in status.failure
+        log.write_bytes(whole)
+        store.refresh()
+        assert (served(store), store.status().failure) == (good, None)
 
 
 def test_few_older_snapshots_stay_open(published: PublishedFolder) -> None:

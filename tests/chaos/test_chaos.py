@@ -31,7 +31,7 @@ from tests.chaos.builds import (
 )
 from tests.chaos.clients import Board, Client, Snapshots, follows
 from tests.chaos.usage import Usage, usage_of
-from warehouse.published import LOG, PublishedFolder
+from warehouse.published import LOG, PRUNE, PublishedFolder, standing
 
 KILLS = 30
 CLIENTS = 8
@@ -198,7 +198,7 @@ class Chaos:
         """Readers find a whole snapshot, and what killed builds left goes with the next one."""
         entries = self.published.entries()
         assert {entry.version for entry in entries} == self.audited
-        self.published.verify(entries[-1].version)
+        self.published.verify(self._newest())
         left = half_done(self.published)
         if all(build.exit_code == 0 for build in builds):
             assert not left, f"left behind: {left}"
@@ -237,13 +237,21 @@ class Chaos:
     def check_at_the_end(self) -> None:
         """What holds for the whole run."""
         self.check()
-        logged = [entry.version for entry in self.published.entries()]
+        entries = self.published.entries()
+        logged = [entry.version for entry in entries if entry.action != PRUNE]
         for client, seen in self.board.newest.items():
             assert follows(seen, logged), f"{client} saw {seen}, the log has {logged}"
         there = self.published.versions()
         for version in there:
             self.published.verify(version)
-        assert not self.board.gone & set(there), "what is there was said to be gone"
+        ever_withdrawn = {
+            version
+            for number in range(len(entries))
+            for version in standing(entries[: number + 1]).withdrawn
+        }
+        assert not (self.board.gone & set(there)) - ever_withdrawn, (
+            "what is there was said to be gone"
+        )
         assert self.board.versions <= self.audited
         for server in self.servers:
             assert server.process.poll() is None

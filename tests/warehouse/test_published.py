@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -318,12 +319,30 @@ def test_prune_keeps_the_newest_and_what_readers_see(folder: PublishedFolder) ->
     assert pruned.in_use == ()
     assert pruned.size == pytest.approx(2 * size, abs=4)
     assert folder.versions() == [versions[1], *versions[3:]]
-    assert len(folder.entries()) == 6
+    assert [entry.action for entry in folder.entries()][5:] == ["rollback", "prune", "prune"]
+    newest = folder.newest()
+    assert newest is not None
+    assert newest.version == versions[1]
     assert folder.prune(2).removed == ()
     with pytest.raises(GoneError):
         folder.catalog(versions[0])
     with pytest.raises(PublishedError, match="at least 1 snapshot must stay, not 0"):
         folder.prune(0)
+
+
+def test_a_snapshot_that_was_pruned_is_gone_though_its_folder_comes_back(
+    folder: PublishedFolder, tmp_path: Path
+) -> None:
+    first, second = publish(folder, "aaaaaaaa"), publish(folder, "bbbbbbbb")
+    shutil.copytree(folder.folder(first), tmp_path / "copy")
+    assert folder.prune(1).removed == (first,)
+    shutil.copytree(tmp_path / "copy", folder.folder(first))
+    for ask in (folder.catalog, folder.verify, folder.lease, folder.rollback):
+        with pytest.raises(GoneError):
+            ask(first)
+    assert folder.versions() == [second]
+    publish(folder, "cccccccc")  # the next writer removes it
+    assert not folder.folder(first).exists()
 
 
 def test_prune_keeps_what_any_process_reads(folder: PublishedFolder) -> None:
