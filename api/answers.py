@@ -6,11 +6,9 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cachetools import LRUCache
 from flask import Response, g, request
-from werkzeug.http import parse_etags
 
 from api import formats
 from api.catalog import Catalog, Mart
@@ -23,7 +21,7 @@ from api.tokens import Token
 # Part of every ETag: raise it when the same question gets another answer from the same snapshot.
 SHAPE = 1
 
-_ALIASES = 8192
+_ALIASES = 8192  # spellings that are remembered; some 2 MB, as a digest has one size
 
 
 @dataclass(frozen=True)
@@ -69,46 +67,54 @@ class Key:
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
+def alias_of(*spelling: object) -> bytes:
+    """The digest of how a request is spelled; nothing that a client wrote is kept itself."""
+    return hashlib.blake2b(repr(spelling).encode(), digest_size=16).digest()
+
+
 class AnswerCache:
     """The answers used last, up to a number of bytes.
 
     A request that is spelled exactly like an earlier one is found by its spelling (its alias),
-    without being parsed; other spellings of the same question are found by their key.
+    without being parsed; other spellings of the same question are found by their ETag. Both are
+    digests: what is kept beside the answers does not grow with what clients send.
 
     Args:
-        max_bytes: of the bodies; a larger answer is not kept.
+        max_bytes: of the answers; a larger one is not kept.
     """
 
-    _OVERHEAD = 1024  # bytes of an answer beside its body
+    _OVERHEAD = 1024  # bytes of an answer beside its texts
 
     def __init__(self, max_bytes: int) -> None:
         """Keep nothing yet."""
-        self._answers: LRUCache[Key, Answer] = LRUCache(
-            max_bytes, getsizeof=lambda answer: len(answer.body) + self._OVERHEAD
-        )
-        self._aliases: LRUCache[tuple[Any, ...], Key] = LRUCache(_ALIASES)
+        self._answers: LRUCache[str, Answer] = LRUCache(max_bytes, getsizeof=self._size)
+        self._aliases: LRUCache[bytes, str] = LRUCache(_ALIASES)
         self._lock = threading.Lock()
 
-    def spelled(self, alias: tuple[Any, ...]) -> Answer | None:
+    def spelled(self, alias: bytes) -> Answer | None:
         """The answer to a request that was spelled like this before."""
         with self._lock:
-            key = self._aliases.get(alias)
-            return None if key is None else self._answers.get(key)
+            etag = self._aliases.get(alias)
+            return None if etag is None else self._answers.get(etag)
 
-    def find(self, key: Key, alias: tuple[Any, ...]) -> Answer | None:
-        """The answer with this key; the alias will find it too from now on."""
+    def find(self, etag: str, alias: bytes) -> Answer | None:
+        """The answer with this ETag; the alias will find it too from now on."""
         with self._lock:
-            answer = self._answers.get(key)
+            answer = self._answers.get(etag)
             if answer is not None:
-                self._aliases[alias] = key
+                self._aliases[alias] = answer.etag
             return answer
 
-    def keep(self, key: Key, alias: tuple[Any, ...], answer: Answer) -> None:
+    def keep(self, alias: bytes, answer: Answer) -> None:
         """Keep an answer, and let go of those not used for longest."""
         with self._lock:
-            if len(answer.body) + self._OVERHEAD <= self._answers.maxsize:
-                self._answers[key] = answer
-                self._aliases[alias] = key
+            if self._size(answer) <= self._answers.maxsize:
+                self._answers[answer.etag] = answer
+                self._aliases[alias] = answer.etag
+
+    def _size(self, answer: Answer) -> int:
+        headers = sum(len(name) + len(value) for name, value in answer.headers)
+        return len(answer.body) + headers + self._OVERHEAD
 
 
 @dataclass(frozen=True)
@@ -126,24 +132,22 @@ class Question:
     is_lasting: bool = True
 
 
-def respond(
-    cache: AnswerCache, alias: tuple[Any, ...], catalog: Catalog, question: Question
-) -> Response:
+def respond(cache: AnswerCache, alias: bytes, catalog: Catalog, question: Question) -> Response:
     """Answer a question from the cache, by 304, or anew."""
     key = question.key
     if not question.is_lasting:
         body, headers = question.make()
         return send_unkept(body, key.suffix, (*_snapshot_headers(catalog), *headers.items()))
-    answer = cache.find(key, alias)
+    etag = key.etag()
+    answer = cache.find(etag, alias)
     if answer is not None:
         return send(answer, "hit")
-    etag = key.etag()
-    if _client_has(etag):
+    if client_has(etag):
         return send(Answer(key.version, key.suffix, etag, _headers(catalog, etag), b""), "miss")
     body, headers = question.make()
     all_headers = (*_headers(catalog, etag), *headers.items())
     answer = Answer(key.version, key.suffix, etag, all_headers, body)
-    cache.keep(key, alias, answer)
+    cache.keep(alias, answer)
     return send(answer, "miss")
 
 
@@ -151,7 +155,7 @@ def send(answer: Answer, cache: str) -> Response:
     """The response with an answer, or 304 when the client has it."""
     g.version = answer.version
     add_headers(answer.headers)
-    if _client_has(answer.etag):
+    if client_has(answer.etag):
         g.cache = "304"
         return Response(status=304)
     g.cache = cache
@@ -171,11 +175,13 @@ def send_unkept(body: bytes, suffix: str, headers: Iterable[tuple[str, str]]) ->
     return Response(body, content_type=_MEDIA_TYPES[suffix])
 
 
-def _client_has(etag: str) -> bool:
+def client_has(etag: str) -> bool:
+    """Whether If-None-Match names this ETag, with its quotes, or any.
+
+    Looking for one text in another takes a time that grows with both, however the header is made.
+    """
     given = request.environ.get("HTTP_IF_NONE_MATCH")
-    return given is not None and (
-        given == etag or parse_etags(given).contains_weak(etag.strip('"'))
-    )
+    return given is not None and (etag in given or given.strip() == "*")
 
 
 _MEDIA_TYPES = {

@@ -14,6 +14,7 @@ from api.problems import KINDS, Problem
 from api.settings import Settings
 from api.tokens import Token, TokenFile
 
+PROBES = ("pages.health", "pages.ready")
 CHALLENGE = 'Bearer realm="kpi"'
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE)
@@ -34,8 +35,7 @@ def install(app: Flask, settings: Settings, pages: Collection[str]) -> None:
     Args:
         app: the application.
         settings: where the tokens are.
-        pages: blueprints whose endpoints need no token. They have no budget either: they cost
-            less than counting them would, and a monitor must not be turned away.
+        pages: blueprints whose endpoints need no token. An address has a budget for them.
     """
     app.extensions["tokens"] = TokenFile(settings.tokens)
     is_open: dict[str, bool] = {}  # by endpoint, filled as they are asked for
@@ -43,6 +43,7 @@ def install(app: Flask, settings: Settings, pages: Collection[str]) -> None:
     def guard() -> None:
         endpoint = request.endpoint
         if endpoint is None:  # no such path or method: the router's error follows
+            _spend_open("page")
             return
         if endpoint not in is_open:
             is_open[endpoint] = (
@@ -54,6 +55,8 @@ def install(app: Flask, settings: Settings, pages: Collection[str]) -> None:
             # In this order, or anybody could use up the budget of somebody else.
             g.token = authenticate(request.environ.get("HTTP_AUTHORIZATION", ""))
             limits.spend(g.token)
+        else:  # what monitors ask is counted apart, so that nobody's visit turns them away
+            _spend_open("probe" if endpoint in PROBES else "page")
 
     app.before_request(guard)
 
@@ -68,11 +71,13 @@ def authenticate(header: str) -> Token:
         The token.
 
     Raises:
-        Problem: 401 without a valid token, 429 when the address sent too many wrong ones.
+        Problem: 401 without a valid token, 429 when the address sent too many wrong ones, or too
+            many requests without any.
         TokensError: the tokens cannot be read.
     """
     if not _NAMES_OUR_SCHEME.search(header):  # nothing, or a scheme that is not ours
         monitoring.count_failed_authentication("missing")
+        _spend_open("page")
         raise Problem(
             401, "unauthenticated", KINDS["unauthenticated"], {"WWW-Authenticate": CHALLENGE}
         )
@@ -85,6 +90,10 @@ def authenticate(header: str) -> Token:
     return token
 
 
+def _spend_open(kind: str) -> None:
+    limits.spend_open(kind, network_of(request.remote_addr))
+
+
 def _refuse() -> NoReturn:
     """Refuse a wrong token, in the same words whether it is unknown, expired or revoked.
 
@@ -94,7 +103,7 @@ def _refuse() -> NoReturn:
     be locked out.
     """
     monitoring.count_failed_authentication("invalid")
-    seconds = limits.spend_failure(_network(request.remote_addr))
+    seconds = limits.spend_failure(network_of(request.remote_addr))
     if seconds is not None:
         raise Problem(
             429, "too-many-failures", KINDS["too-many-failures"], {"Retry-After": str(seconds)}
@@ -129,7 +138,7 @@ def require(scope: str) -> None:
         )
 
 
-def _network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """What counts as one address: an IPv6 customer has a whole /64 of them."""
     try:
         parsed = ipaddress.ip_address(address or "")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
-
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
 from api.catalog import Catalog, Column
 from api.problems import Problem
@@ -40,6 +37,12 @@ PARQUET = Format("parquet", "application/vnd.apache.parquet")
 FORMATS = (JSON, CSV, ARROW, PARQUET)
 _BY_SUFFIX = {shape.suffix: shape for shape in FORMATS}
 _BY_MEDIA_TYPE = {shape.media_type: shape for shape in FORMATS}
+# What a client may call each format, the most precise first.
+_RANGES = {
+    shape: (shape.media_type, f"{shape.media_type.partition('/')[0]}/*", "*/*") for shape in FORMATS
+}
+_KNOWN_RANGES = frozenset(name for names in _RANGES.values() for name in names)
+_QUALITY = re.compile(r"[01](\.\d{0,3})?", re.ASCII)
 
 
 def negotiate(path: str, accept: str) -> tuple[str, Format]:
@@ -80,13 +83,41 @@ def only_json(shape: Format, what: str) -> None:
         raise Problem(406, "not-acceptable", f"{what} is JSON.", available=[JSON.media_type])
 
 
-@lru_cache(maxsize=256)
 def _accepted(accept: str) -> Format | None:
-    # Parameters such as charset choose nothing here.
-    ranges = parse_accept_header(accept, MIMEAccept)
-    plain = MIMEAccept([(name.partition(";")[0].strip(), quality) for name, quality in ranges])
-    best = plain.best_match(list(_BY_MEDIA_TYPE))
-    return None if best is None else _BY_MEDIA_TYPE[best]
+    """The format that a client likes best, in one pass; None: it accepts none.
+
+    Of ranges that fit, the most precise one says how much a format is liked. Formats that are liked
+    equally are ranked by how precisely they were named, then as the client lists them. Werkzeug's
+    parser takes 80 ms for 8 KB, and lets `*/*` overrule a `q=0`.
+    """
+    liked: dict[str, tuple[float, int]] = {}
+    for place, text in enumerate(accept.lower().split(",")):
+        name, *parameters = text.split(";")  # those but q, such as charset, choose nothing here
+        name = name.strip()
+        if name in _KNOWN_RANGES and name not in liked:
+            quality = _quality(parameters)
+            if quality is not None:
+                liked[name] = (quality, -place)
+    best = None
+    for shape, ranges in _RANGES.items():
+        precision = next((n for n, name in enumerate(ranges) if name in liked), None)
+        if precision is None:
+            continue
+        quality, place = liked[ranges[precision]]
+        rank = (quality, -precision, place)
+        if quality > 0 and (best is None or rank > best[0]):
+            best = (rank, shape)
+    return best and best[1]
+
+
+def _quality(parameters: Sequence[str]) -> float | None:
+    """The `q` among the parameters of a media range, 1 without one; None when it is no number."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            value = value.strip()
+            return min(1.0, float(value)) if _QUALITY.fullmatch(value) else None
+    return 1.0
 
 
 # ---------------------------------------------------------------------------- as SQL

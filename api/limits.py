@@ -1,4 +1,4 @@
-"""Budgets: how many requests a token may make, and how many wrong tokens an address may send.
+"""Budgets: of a token for its requests, and of an address for wrong tokens and open pages.
 
 Flask-Limiter holds the counts, in memory or in Redis. Its own hooks around each request are left
 off: they look up limits by endpoint, which costs twice as much as the rest of Flask, and ours
@@ -16,12 +16,14 @@ import limits
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from limits import RateLimitItem
-from limits.errors import ConfigurationError
+from limits.errors import ConfigurationError, StorageError
 
 from api.problems import Problem
 from api.safety import add_headers
 from api.settings import Settings, SettingsError
 from api.tokens import Token
+
+MOST_COUNTED = 20_000  # counters in memory; each takes some 600 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Budgets:
         """Choose the storage; no connection is made yet."""
         self._token_limit = settings.rate_limit
         self._failed_limit = settings.failed_limit
+        self._open_limit = settings.open_limit
         self._limiter = make_limiter(settings.rate_storage)
 
     def spend(self, token: Token) -> Standing:
@@ -73,7 +76,24 @@ class Budgets:
         Raises:
             StorageError: the storage cannot be reached.
         """
-        return self._hit("failed", address, self._failed_limit)
+        return self._hit("failed", self._counted(address), self._failed_limit)
+
+    def spend_open(self, kind: str, address: str) -> Standing:
+        """Count a request without a token from an address.
+
+        Raises:
+            StorageError: the storage cannot be reached.
+        """
+        return self._hit(kind, self._counted(address), self._open_limit)
+
+    def _counted(self, address: str) -> str:
+        """The address, or a common name for all that come when very many are counted already.
+
+        What is counted in memory must not grow by every address that somebody has; Redis forgets by
+        itself. Requests with a valid token are not counted by address.
+        """
+        is_full = len(getattr(self._limiter.storage, "storage", ())) >= MOST_COUNTED
+        return "the rest" if is_full else address
 
     def _hit(self, kind: str, who: str, limit: str) -> Standing:
         """Count a hit against each part of a limit; the part that is nearest to its end tells."""
@@ -162,6 +182,31 @@ def spend_failure(address: str) -> int | None:
     budgets: Budgets = current_app.extensions["budgets"]
     standing = budgets.spend_failure(address)
     return _seconds_left(standing) if standing.exceeded else None
+
+
+def spend_open(kind: str, address: str) -> None:
+    """Count a request without a token from this address; none is refused that cannot be counted.
+
+    Args:
+        kind: what is counted apart, such as `probe`.
+        address: who asks.
+
+    Raises:
+        Problem: 429, the budget of the address is used up.
+    """
+    budgets: Budgets = current_app.extensions["budgets"]
+    try:
+        standing = budgets.spend_open(kind, address)
+    except StorageError:  # a monitor must hear that the process lives when Redis does not
+        return
+    if standing.exceeded:
+        raise Problem(
+            429,
+            "too-many-requests",
+            f"An address may make {standing.amount} requests in {standing.window} seconds without "
+            "a token.",
+            {"Retry-After": str(_seconds_left(standing))},
+        )
 
 
 def _seconds_left(standing: Standing) -> int:

@@ -51,13 +51,13 @@ one.
 
 @lru_cache(maxsize=4)
 def document(catalog: Catalog | None) -> tuple[str, str]:
-    """The description as JSON text, and its ETag.
+    """The description as JSON text, and its ETag with its quotes.
 
     Args:
         catalog: of the snapshot that is served; None: only what does not depend on one.
     """
     text = formats.json_text(describe(catalog))
-    return text, hashlib.sha256(text.encode()).hexdigest()[:32]
+    return text, f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
 def describe(catalog: Catalog | None) -> Node:

@@ -24,7 +24,8 @@ KINDS: dict[str, str] = {
     "missing-scope": "The token is good but lacks the scope that this answer needs.",
     "too-many-failures": "Too many wrong tokens came from this address. Retry-After says when to "
     "try again; a valid token is served meanwhile.",
-    "too-many-requests": "The budget of the token is used up. Retry-After says when to go on.",
+    "too-many-requests": "The budget of the token, or of an address that sends none, is used up. "
+    "Retry-After says when to go on.",
     "tokens-unreadable": "The server cannot read its tokens, so it lets nobody in. Its log says "
     "why.",
     "limits-unreachable": "The server cannot count requests, so it answers none. Its log says why.",
@@ -47,7 +48,7 @@ KINDS: dict[str, str] = {
     "not-acceptable": "The answer exists in none of the formats that Accept asks for.",
     "content-too-large": "The request has a body that is too large; this API reads none.",
     "uri-too-long": "The path or the query string is longer than this API reads.",
-    "headers-too-large": "A header is larger than this server reads.",
+    "headers-too-large": "The headers are larger than this server reads.",
     "internal-error": "A fault of the server. Its log has the details under the request's id.",
     "http-error": "The request failed; title and status say how.",
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_BODY = 16 * 1024  # bytes; no endpoint reads a body
 MAX_QUERY = 8 * 1024  # bytes
 MAX_PATH = 2 * 1024  # characters
+MAX_HEADERS = 8 * 1024  # bytes of all names and values
 
 _ADDED = "api.headers"  # of the environ: a list of header lines
 
@@ -54,6 +55,15 @@ def add_headers(headers: Iterable[tuple[str, str]]) -> None:
 
 def _check_size() -> None:
     environ = request.environ
+    # Above all else: whatever reads a header after this reads little.
+    size = len(environ.get("CONTENT_TYPE") or "")
+    for name in environ:
+        if name[:5] == "HTTP_":
+            size += len(name) + len(environ[name])
+    if size > MAX_HEADERS:
+        raise Problem(
+            431, "headers-too-large", f"The headers have more than {MAX_HEADERS} bytes in all."
+        )
     if len(environ["QUERY_STRING"]) > MAX_QUERY:
         raise Problem(414, "uri-too-long", f"The query string has more than {MAX_QUERY} bytes.")
     if len(environ["PATH_INFO"]) > MAX_PATH:

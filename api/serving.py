@@ -19,9 +19,11 @@ from contextlib import ExitStack
 import click
 from flask import Flask
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 
 from api.access_log import LOGGING
+from api.connections import SECONDS_TO_SEND, Guard, allow_files, most_accepted
 from api.monitoring import MULTIPROCESS
 from api.settings import Settings, SettingsError
 from api.snapshots import SnapshotStore
@@ -29,6 +31,7 @@ from warehouse.published import PublishedError, PublishedFolder
 
 SECONDS_TO_END = 30  # for requests in flight, after SIGTERM or Ctrl+C; then workers are killed
 SECONDS_TO_START = 60
+MAX_HEAD = 64 * 1024  # bytes of a request line and headers; beyond it there is no problem body
 
 _PR_SET_PDEATHSIG = 1
 
@@ -48,6 +51,7 @@ def serve(settings: Settings, target: str = "api.serving:make_worker") -> None:
         SystemExit: 1, the workers cannot be kept alive.
     """
     check(settings)
+    allow_files()
     multiprocessing.set_start_method("spawn", force=True)  # a fork would inherit what is open here
     logging.config.dictConfig(LOGGING)
     server = Granian(
@@ -59,6 +63,13 @@ def serve(settings: Settings, target: str = "api.serving:make_worker") -> None:
         blocking_threads=settings.threads,
         factory=True,
         websockets=False,
+        # HTTP/2 without TLS is for nobody. While granian waits to see which of the two a client
+        # speaks, no time limit holds: 1,024 connections that sent nothing stopped it for good.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=SECONDS_TO_SEND * 1000, max_buffer_size=MAX_HEAD
+        ),
+        backpressure=most_accepted(),
         log_dictconfig=LOGGING,
         log_level="warning",  # type: ignore[arg-type]
         respawn_failed_workers=True,
@@ -107,14 +118,26 @@ def make_worker() -> Flask:
     app = create_app()
     store: SnapshotStore = app.extensions["snapshots"]
     store.start()
+    guard = _guard(app.extensions["settings"])
+    guard.start()
     gc.collect()
     gc.freeze()  # what is loaded by now stays; looking through it again would only cost time
-    atexit.register(_end_worker, store)
+    atexit.register(_end_worker, store, guard)
     return app
 
 
-def _end_worker(store: SnapshotStore) -> None:
+def _guard(settings: Settings) -> Guard:
+    """What keeps the connections of this worker within bounds, so that there is room for more.
+
+    Behind a proxy every connection is the proxy's, which has to count them itself.
+    """
+    of_one = None if settings.trusted_proxies else settings.connections_per_address
+    return Guard(most_accepted() // 2, of_one)
+
+
+def _end_worker(store: SnapshotStore, guard: Guard) -> None:
     """Leave nothing of duckdb behind, or it says at the end that its objects leak."""
+    guard.close()
     store.close()
     gc.unfreeze()
 

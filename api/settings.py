@@ -45,6 +45,9 @@ class Settings:
         threads: requests that one worker computes at once (`API_THREADS`).
         rate_limit: budget of a token that has none of its own (`API_RATE_LIMIT`).
         failed_limit: wrong tokens that one address may send (`API_FAILED_LIMIT`).
+        open_limit: requests that one address may make without a token (`API_OPEN_LIMIT`).
+        connections_per_address: connections that one address may have at once
+            (`API_CONNECTIONS_PER_ADDRESS`).
         rate_storage: where budgets are counted, `memory://` or a `redis://` URI
             (`API_RATE_STORAGE`).
         cache_bytes: memory for cached answers, in bytes (`API_CACHE_BYTES`).
@@ -66,6 +69,8 @@ class Settings:
     threads: int = 2
     rate_limit: str = "600 per minute"
     failed_limit: str = "20 per minute"
+    open_limit: str = "600 per minute"
+    connections_per_address: int = 100
     rate_storage: str = "memory://"
     cache_bytes: int = 64 * 1024**2
     memory_limit: int = 1024**3
@@ -118,6 +123,10 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         threads=read("API_THREADS", whole_number(1, 256), Settings.threads),
         rate_limit=read("API_RATE_LIMIT", parse_limit, Settings.rate_limit),
         failed_limit=read("API_FAILED_LIMIT", parse_limit, Settings.failed_limit),
+        open_limit=read("API_OPEN_LIMIT", parse_limit, Settings.open_limit),
+        connections_per_address=read(
+            "API_CONNECTIONS_PER_ADDRESS", whole_number(1, 4096), Settings.connections_per_address
+        ),
         rate_storage=read("API_RATE_STORAGE", _parse_storage, Settings.rate_storage),
         cache_bytes=read("API_CACHE_BYTES", parse_size, Settings.cache_bytes),
         memory_limit=read("API_MEMORY_LIMIT", parse_size, Settings.memory_limit),

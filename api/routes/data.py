@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, request
 
 from api import formats
-from api.answers import AnswerCache, Key, Question, page_question, respond, send
+from api.answers import AnswerCache, Key, Question, alias_of, page_question, respond, send
 from api.auth import current_token, require
 from api.catalog import Mart
 from api.formats import Format, negotiate, only_json
@@ -34,7 +34,8 @@ def read(resource: str) -> Response:
     token = current_token()
     environ = request.environ
     accept = environ.get("HTTP_ACCEPT", "")
-    alias = (store.newest_version(), resource, environ["QUERY_STRING"], accept, token.scopes)
+    spelling = (resource, environ["QUERY_STRING"], accept, token.scopes)
+    alias = alias_of(store.newest_version(), *spelling)
     answer = cache.spelled(alias)
     if answer is not None and store.may_show(answer.version):
         return send(answer, "hit")
@@ -44,7 +45,7 @@ def read(resource: str) -> Response:
     with store.reading(version) as snapshot:
         g.version = snapshot.version
         if version is None:  # another one may have been swapped in since the alias was made
-            alias = (snapshot.version, *alias[1:])
+            alias = alias_of(snapshot.version, *spelling)
         question = _question(store, snapshot, name, parameters, cursor, shape, token)
         return respond(cache, alias, snapshot.catalog, question)
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Blueprint, Response, current_app, g, render_template, request, send_from_directory
+from flask import Blueprint, Response, current_app, g, render_template, send_from_directory
 
 from api import formats, openapi
-from api.answers import rows_allowed
+from api.answers import client_has, rows_allowed
 from api.problems import KINDS
 from api.quality import read_quality
 from api.snapshots import SnapshotStore
@@ -59,10 +59,10 @@ def openapi_document() -> Response:
     """The description of the API, made from the catalog of the snapshot that is served."""
     catalog = _store().status().catalog
     body, etag = openapi.document(catalog)
-    response = Response(body, mimetype="application/json")
-    response.set_etag(etag)
+    is_known = client_has(etag)
+    response = Response(status=304) if is_known else Response(body, mimetype="application/json")
+    response.headers["ETag"] = etag
     response.headers["Cache-Control"] = "no-cache"
-    response.make_conditional(request)
     return response
 
 
@@ -95,7 +95,8 @@ def docs() -> str:
 @blueprint.get("/docs/assets/<path:name>")
 def docs_assets(name: str) -> Response:
     """A file of Swagger UI."""
-    response = send_from_directory(_SWAGGER_UI, name, max_age=86400)
+    # Not conditional: Werkzeug's parsers of If-None-Match and Range would read what anybody sends.
+    response = send_from_directory(_SWAGGER_UI, name, max_age=86400, conditional=False)
     response.headers["Cache-Control"] = "public, max-age=86400"
     return response
 

@@ -304,10 +304,59 @@ def test_wrong_tokens_do_not_use_up_the_budget_of_a_token(
     assert ask(client, f"Bearer {secret}").headers["X-RateLimit-Remaining"] == "1"
 
 
-def test_pages_have_no_budget(make_client: MakeClient) -> None:
-    client = make_client(rate_limit="1 per minute")
+@pytest.mark.parametrize("path", ["/docs", "/docs/problems", "/public", "/no/such", "/probe", "/"])
+def test_an_address_has_a_budget_for_what_needs_no_token(
+    make_client: MakeClient, tokens: TokenFile, path: str
+) -> None:
+    client = make_client(open_limit="3 per minute")
+    assert 429 not in {client.get(path).status_code for _ in range(3)}
+    answer = client.get(path)
+    assert_problem(answer, 429, "too-many-requests")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert client.get("/health").status_code == 200  # monitors have a budget of their own
+    assert ask(client, f"Bearer {tokens.create('Ann', ['*'])}").status_code == 200
+    other = client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.1"})
+    assert other.status_code != 429
+    client.clock.at += 60  # type: ignore[attr-defined]
+    assert client.get(path).status_code != 429
+
+
+def test_monitors_are_turned_away_only_for_what_they_ask_themselves(
+    make_client: MakeClient,
+) -> None:
+    client = make_client(rate_limit="1 per minute", open_limit="5 per minute")
+    for _ in range(20):
+        client.get("/")
     assert {client.get("/health").status_code for _ in range(5)} == {200}
-    assert "RateLimit" not in client.get("/health").headers
+    assert_problem(client.get("/health"), 429, "too-many-requests")
+    assert_problem(client.get("/ready"), 429, "too-many-requests")
+
+
+def test_what_is_counted_by_address_is_bounded(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.limits.MOST_COUNTED", 20)
+    client = make_client(failed_limit="5 per day", open_limit="5 per day")
+    for number in range(200):
+        address = {"REMOTE_ADDR": f"2001:db8:0:{number:x}::1"}
+        client.get("/docs", environ_base=address)
+        client.get("/probe", headers={"Authorization": "Bearer no"}, environ_base=address)
+    storage = client.application.extensions["budgets"]._limiter.storage
+    assert len(storage.storage) <= 22
+    assert len(storage.locks) <= 22
+
+
+def test_the_server_tells_that_it_lives_while_requests_cannot_be_counted(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> int:
+        raise StorageError(ConnectionError())
+
+    client = make_client()
+    monkeypatch.setattr(
+        client.application.extensions["budgets"]._limiter.storage, "incr", unreachable
+    )
+    assert client.get("/health").status_code == 200
 
 
 def test_nobody_is_served_while_requests_cannot_be_counted(

@@ -49,6 +49,8 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
         ("API_RATE_LIMIT", "many"),
         ("API_RATE_LIMIT", "0 per minute"),
         ("API_FAILED_LIMIT", "20"),
+        ("API_OPEN_LIMIT", "some"),
+        ("API_CONNECTIONS_PER_ADDRESS", "0"),
         ("API_RATE_STORAGE", "file:limits"),
         ("API_CACHE_BYTES", "64 elephants"),
         ("API_CACHE_BYTES", "-1"),
