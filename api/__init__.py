@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import access_log, auth, cli, limits, monitoring, problems, safety
+from api import access_log, auth, cli, cors, limits, monitoring, problems, safety
 from api.answers import AnswerCache
 from api.routes import data, pages, quality
 from api.settings import Settings, read_settings
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     access_log.install(app)
     monitoring.install(app)
     problems.install(app)
+    cors.install(app, settings)
     safety.install(app)
     limits.install(app, settings)
     auth.install(app, settings, pages=(pages.blueprint.name,))

@@ -18,7 +18,7 @@ from flask import Flask, Response, g, request
 
 from api import monitoring
 from api.safety import add_headers
-from api.tokens import without_tokens
+from api.tokens import redacted, without_tokens
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MEMBERS_OF_A_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
@@ -42,7 +42,7 @@ def install(app: Flask) -> None:
 def _begin() -> None:
     g.started = time.perf_counter()
     given = request.environ.get("HTTP_X_REQUEST_ID")
-    is_good = given is not None and _REQUEST_ID.fullmatch(given)
+    is_good = given is not None and _REQUEST_ID.fullmatch(given) and without_tokens(given) == given
     g.request_id = given if is_good else f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
@@ -54,9 +54,10 @@ def _end(response: Response) -> Response:
         "time": "",
         "event": "request",
         "request_id": kept.request_id,
-        "remote": request.remote_addr,
-        "method": request.method[:16],
-        "path": without_tokens(request.path[:_LONGEST_PATH]),
+        # Of a proxy's header, where one is trusted: it may be anything.
+        "remote": without_tokens(request.remote_addr or "")[:64],
+        "method": without_tokens(request.method)[:16],
+        "path": without_tokens(request.path)[:_LONGEST_PATH],
         "status": response.status_code,
         "bytes": 0,
         "ms": 0.0,
@@ -151,7 +152,7 @@ class JsonHandler(logging.Handler):
             "message": without_tokens(record.getMessage()),
         }
         line |= {
-            key: without_tokens(value) if isinstance(value, str) else value
+            key: redacted(value)
             for key, value in record.__dict__.items()
             if key not in _MEMBERS_OF_A_RECORD
         }

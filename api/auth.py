@@ -43,7 +43,7 @@ def install(app: Flask, settings: Settings, pages: Collection[str]) -> None:
     def guard() -> None:
         endpoint = request.endpoint
         if endpoint is None:  # no such path or method: the router's error follows
-            _spend_open("page")
+            spend_open("page")
             return
         if endpoint not in is_open:
             is_open[endpoint] = (
@@ -56,7 +56,7 @@ def install(app: Flask, settings: Settings, pages: Collection[str]) -> None:
             g.token = authenticate(request.environ.get("HTTP_AUTHORIZATION", ""))
             limits.spend(g.token)
         else:  # what monitors ask is counted apart, so that nobody's visit turns them away
-            _spend_open("probe" if endpoint in PROBES else "page")
+            spend_open("probe" if endpoint in PROBES else "page")
 
     app.before_request(guard)
 
@@ -77,7 +77,7 @@ def authenticate(header: str) -> Token:
     """
     if not _NAMES_OUR_SCHEME.search(header):  # nothing, or a scheme that is not ours
         monitoring.count_failed_authentication("missing")
-        _spend_open("page")
+        spend_open("page")
         raise Problem(
             401, "unauthenticated", KINDS["unauthenticated"], {"WWW-Authenticate": CHALLENGE}
         )
@@ -90,7 +90,15 @@ def authenticate(header: str) -> Token:
     return token
 
 
-def _spend_open(kind: str) -> None:
+def spend_open(kind: str) -> None:
+    """Count a request without a token from the address that it comes from.
+
+    Args:
+        kind: what is counted apart, such as `probe`.
+
+    Raises:
+        Problem: 429, the budget of the address is used up.
+    """
     limits.spend_open(kind, network_of(request.remote_addr))
 
 

@@ -22,6 +22,7 @@ from api.tokens import (
     TokenFile,
     TokenRefusedError,
     TokensError,
+    exposure,
 )
 from warehouse.history import BuildHistory, BuildRun
 from warehouse.published import GoneError, PublishedError, PublishedFolder
@@ -340,7 +341,11 @@ def _settings() -> Settings:
 
 
 def _token_file() -> TokenFile:
+    """The file of tokens; says so when it is open to others."""
     file: TokenFile = current_app.extensions["tokens"]
+    warning = exposure(file.path)
+    if warning:
+        click.echo(f"warning: {warning}", err=True)
     return file
 
 

@@ -11,9 +11,10 @@ from flask import Flask, Response, g, request
 from limits.errors import StorageError
 from werkzeug.exceptions import HTTPException
 
-from api.tokens import TokensError, without_tokens
+from api.tokens import TokensError, redacted
 
 MEDIA_TYPE = "application/problem+json"
+_LONGEST_INSTANCE = 4096  # characters of the path that an answer repeats
 
 # What /docs/problems says about each kind; a `type` in a body points to its entry there.
 KINDS: dict[str, str] = {
@@ -104,12 +105,12 @@ def problem_response(problem: Problem) -> Response:
         "title": _phrase(problem.status),
         "status": problem.status,
         "detail": problem.detail,
-        "instance": without_tokens(request.path),
+        "instance": request.path[:_LONGEST_INSTANCE],
         "request_id": g.get("request_id"),
     }
     # A member must not change what the status line says.
     body |= {key: value for key, value in problem.members.items() if key not in body}
-    response = Response(json.dumps(body), problem.status, content_type=MEDIA_TYPE)
+    response = Response(json.dumps(redacted(body)), problem.status, content_type=MEDIA_TYPE)
     response.headers.update(problem.headers)
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -237,7 +237,7 @@ def drift(
     try:
         previous = store.before(catalog.version)
     except (PublishedError, OSError) as error:
-        return _drift(None, str(error), [])
+        return _drift(None, store.shown(error), [])
     samples = (catalog.sample_data, previous.sample_data)
     if None not in samples and samples[0] != samples[1]:
         of, other = ("with", "without") if catalog.sample_data else ("without", "with")

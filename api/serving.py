@@ -27,6 +27,7 @@ from api.connections import SECONDS_TO_SEND, Guard, allow_files, most_accepted
 from api.monitoring import MULTIPROCESS
 from api.settings import Settings, SettingsError
 from api.snapshots import SnapshotStore
+from api.tokens import exposure
 from warehouse.published import PublishedError, PublishedFolder
 
 SECONDS_TO_END = 30  # for requests in flight, after SIGTERM or Ctrl+C; then workers are killed
@@ -51,6 +52,9 @@ def serve(settings: Settings, target: str = "api.serving:make_worker") -> None:
         SystemExit: 1, the workers cannot be kept alive.
     """
     check(settings)
+    warning = exposure(settings.tokens)
+    if warning:
+        click.echo(f"warning: {warning}", err=True)
     allow_files()
     multiprocessing.set_start_method("spawn", force=True)  # a fork would inherit what is open here
     logging.config.dictConfig(LOGGING)

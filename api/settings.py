@@ -19,6 +19,13 @@ _UNITS = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _UNITS |= {_letter: 1000**_power, f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
 
+_ORIGINS = 'give origins without a path, such as "https://dashboard.example.com", or *'
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
+    r"(:(?P<port>\d{1,5}))?",
+    re.ASCII,
+)
+
 Value = TypeVar("Value")
 
 
@@ -56,6 +63,7 @@ class Settings:
             larger one is read from its files (`API_IN_MEMORY_BYTES`).
         query_seconds: time after which a query is stopped (`API_QUERY_SECONDS`).
         poll_seconds: time between two looks at the publish log (`API_POLL_SECONDS`).
+        cors_origins: origins whose pages may read answers, or `*` (`API_CORS_ORIGINS`).
         trusted_proxies: reverse proxies in front whose X-Forwarded-* headers count
             (`API_TRUSTED_PROXIES`).
     """
@@ -77,6 +85,7 @@ class Settings:
     in_memory_bytes: int = 256 * 1024**2
     query_seconds: float = 10.0
     poll_seconds: float = 1.0
+    cors_origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
 
     def shown(self, path: Path) -> str:
@@ -133,6 +142,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         in_memory_bytes=read("API_IN_MEMORY_BYTES", parse_size, Settings.in_memory_bytes),
         query_seconds=read("API_QUERY_SECONDS", _seconds(0.001, 3600), Settings.query_seconds),
         poll_seconds=read("API_POLL_SECONDS", _seconds(0.0, 3600), Settings.poll_seconds),
+        cors_origins=read("API_CORS_ORIGINS", parse_origins, Settings.cors_origins),
         trusted_proxies=read("API_TRUSTED_PROXIES", whole_number(0, 10), Settings.trusted_proxies),
     )
 
@@ -182,6 +192,30 @@ def parse_host(text: str) -> str:
         if looks_like_an_address or not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})", text):
             raise ValueError("give an address or a host name, such as 127.0.0.1") from None
     return text
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers send them, with commas or spaces between, or `*` alone for any.
+
+    Raises:
+        ValueError: one of them is no origin.
+    """
+    origins = [_parse_origin(part) for part in re.split(r"[\s,]+", text.strip(" \t\n,")) if part]
+    if not origins or ("*" in origins and len(origins) > 1):
+        raise ValueError(_ORIGINS)
+    return tuple(dict.fromkeys(origins))
+
+
+def _parse_origin(text: str) -> str:
+    if text == "*":
+        return text
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None or not 0 < int(match["port"] or 1) < 65536:
+        raise ValueError(_ORIGINS)
+    scheme, host, port = match["scheme"], match["host"], match["port"]
+    if port is None or int(port) == {"http": 80, "https": 443}[scheme]:  # a browser leaves it out
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{int(port)}"
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:

@@ -21,6 +21,7 @@ import duckdb
 from api.catalog import Catalog, Mart, Order, read_catalog
 from api.problems import Problem
 from api.query import order_by, quoted
+from api.redaction import without_paths
 from api.settings import Settings
 from warehouse.published import (
     Entry,
@@ -341,8 +342,9 @@ class SnapshotStore:
 
     def _fail(self, version: str | None, message: str) -> None:
         known = self._failure
-        self._failure = _Failure(version, message)
-        if known is None or (known.version, known.message) != (version, message):
+        shown = without_paths(message, self._settings.published)  # the log alone has it whole
+        self._failure = _Failure(version, shown)
+        if known is None or (known.version, known.message) != (version, shown):
             log.error(
                 message,
                 extra={
@@ -475,6 +477,10 @@ class SnapshotStore:
             return _read(self._folder.catalog(previous))
         except GoneError as error:
             raise GoneError(f"{previous}, which was published before it, was removed") from error
+
+    def shown(self, error: Exception) -> str:
+        """What clients are told of an error: without the paths of this machine."""
+        return without_paths(" ".join(str(error).split()), self._settings.published)
 
     def status(self) -> Status:
         """What is served now, and what could not be."""

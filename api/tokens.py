@@ -11,13 +11,16 @@ import logging
 import os
 import re
 import secrets
+import shlex
+import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from api.settings import parse_limit
 from warehouse.audit import SCOPES as MART_SCOPES
@@ -27,8 +30,13 @@ ALL_SCOPES = "*"
 PREFIX = "kpi_"  # so that people, and scanners for leaked secrets, recognise one
 
 _FORMAT = 1
+_MEMBERS = frozenset(
+    ("name", "sha256", "scopes", "created_at", "expires_at", "revoked_at", "limit")
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}")
-_LOOKS_LIKE_A_TOKEN = re.compile(PREFIX + r"[A-Za-z0-9_-]{32,}")
+_LOOKS_LIKE_A_TOKEN = re.compile(PREFIX + r"[A-Za-z0-9_-]{32,}", re.IGNORECASE)
+_MAX_BYTES = 16 * 1024**2  # of the file
+_TIMES_ENCODED = 8  # how often a text may be percent-encoded and is still shown
 
 _log = logging.getLogger("api")
 
@@ -84,8 +92,32 @@ def digest_of(secret: str) -> str:
 
 
 def without_tokens(text: str) -> str:
-    """The text with whatever looks like a token blotted out, for logs and error bodies."""
-    return _LOOKS_LIKE_A_TOKEN.sub(f"{PREFIX}***", text) if PREFIX in text else text
+    """The text with whatever looks like a token blotted out, for logs and error bodies.
+
+    In any case of its letters, and percent-encoded, once or several times: such a text is shown
+    decoded. One that is encoded more often than anybody does is not shown at all.
+    """
+    if "%" not in text and PREFIX not in text.lower():
+        return text
+    decoded = text
+    for _ in range(_TIMES_ENCODED):
+        if _LOOKS_LIKE_A_TOKEN.search(decoded):
+            return _LOOKS_LIKE_A_TOKEN.sub(f"{PREFIX}***", decoded)
+        before, decoded = decoded, unquote(decoded)
+        if decoded == before:
+            return text
+    return "***"
+
+
+def redacted(value: Any) -> Any:
+    """A value of JSON with every text in it `without_tokens`, names of members too."""
+    if isinstance(value, str):
+        return without_tokens(value)
+    if isinstance(value, Mapping):
+        return {without_tokens(str(name)): redacted(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value
 
 
 class TokenFile:
@@ -229,23 +261,36 @@ def read_tokens(path: Path) -> list[Token]:
     """The tokens of a file, none when there is no file.
 
     Raises:
-        TokensError: the file is there and is not a file of tokens.
+        TokensError: the file is there and is not a file of tokens; the message says why.
     """
     try:
-        content = json.loads(path.read_bytes())
-        if content["format"] != _FORMAT:
-            raise ValueError(f"format {content['format']!r} is not known")
-        tokens = [_from_json(entry) for entry in content["tokens"]]
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise TokensError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    try:
+        return _read(content)
+    except _WrongError as error:
         raise TokensError(
-            f"{path} is not a file of tokens ({type(error).__name__}). Restore it from a backup, "
-            "or move it away and make new tokens."
+            f"{path} is not a file of tokens: {error}. Restore it from a backup, or move it away "
+            "and make new tokens"
         ) from None
-    return tokens
+
+
+def exposure(path: Path) -> str | None:
+    """Who else may read or change the file, as one line for people; None: its owner alone."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:  # there is no file, or whoever reads it will say what is wrong
+        return None
+    if not mode & 0o177:
+        return None
+    return (
+        f"{path} has mode {mode:04o}: others may read or change who is let in. "
+        f"Run: chmod 600 {shlex.quote(str(path))}"
+    )
 
 
 def write_tokens(path: Path, tokens: Iterable[Token]) -> None:
@@ -325,28 +370,76 @@ def _to_json(token: Token) -> dict[str, Any]:
     }
 
 
-def _from_json(entry: dict[str, Any]) -> Token:
-    def at(key: str) -> datetime | None:
-        value = entry[key]  # a missing end must not become "never"
-        if value is None:
-            return None
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            raise ValueError(f"{key} has no time zone")
-        return moment
+class _WrongError(Exception):
+    """What is wrong with the content of a file of tokens, in few words."""
 
-    created_at = at("created_at")
-    digest, name, limit, scopes = entry["sha256"], entry["name"], entry["limit"], entry["scopes"]
-    if created_at is None or not isinstance(name, str) or not isinstance(scopes, list):
-        raise TypeError("a member has another type")
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ValueError("no digest")
+
+def _read(content: bytes) -> list[Token]:
+    """The tokens of the content of a file.
+
+    Raises:
+        _WrongError: it is no such content.
+    """
+    if len(content) > _MAX_BYTES:
+        raise _WrongError("it is too large")
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        raise _WrongError("it is not JSON") from None
+    if not isinstance(document, dict) or not isinstance(document.get("tokens"), list):
+        raise _WrongError('it is no object with a list of "tokens"')
+    version = document.get("format")
+    if isinstance(version, bool) or version != _FORMAT:
+        raise _WrongError(f'its "format" is not {_FORMAT}')
+    tokens = []
+    for number, entry in enumerate(document["tokens"], start=1):
+        try:
+            tokens.append(_from_json(entry))
+        except _WrongError as error:
+            raise _WrongError(f"token {number}: {error}") from None
+    return tokens
+
+
+def _from_json(entry: object) -> Token:
+    if not isinstance(entry, dict):
+        raise _WrongError("it is no object")
+    missing = _MEMBERS - entry.keys()  # a missing end must not become "never"
+    if missing:
+        raise _WrongError(f"{min(missing)} is missing")
+    name, digest, scopes, limit = (entry[key] for key in ("name", "sha256", "scopes", "limit"))
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _WrongError("name is no name")
+    if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise _WrongError("sha256 is no digest")
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+        raise _WrongError("scopes is no list of texts")
+    if limit is not None:
+        try:
+            limit = parse_limit(limit)
+        except (ValueError, TypeError, AttributeError):
+            raise _WrongError("limit is no limit") from None
+    created_at = _moment(entry, "created_at")
+    if created_at is None:
+        raise _WrongError("created_at is null")
     return Token(
         name=name,
         digest=digest,
         scopes=frozenset(scopes),
         created_at=created_at,
-        expires_at=at("expires_at"),
-        revoked_at=at("revoked_at"),
-        limit=None if limit is None else parse_limit(limit),
+        expires_at=_moment(entry, "expires_at"),
+        revoked_at=_moment(entry, "revoked_at"),
+        limit=limit,
     )
+
+
+def _moment(entry: Mapping[str, Any], key: str) -> datetime | None:
+    value = entry[key]
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        raise _WrongError(f"{key} is no time with its time zone") from None

@@ -43,7 +43,9 @@ PROBLEM = "application/problem+json"
 # Stands for feed_health.last_loaded_at, which is another one in each build.
 LOADED = "when it was loaded"
 # Enough for any test.
-NO_LIMITS = dict.fromkeys(("API_RATE_LIMIT", "API_FAILED_LIMIT", "API_OPEN_LIMIT"), "1000000 per second")
+NO_LIMITS = dict.fromkeys(
+    ("API_RATE_LIMIT", "API_FAILED_LIMIT", "API_OPEN_LIMIT"), "1000000 per second"
+)
 
 
 # --- Asking ---------------------------------------------------------------------------------------

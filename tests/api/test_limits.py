@@ -72,11 +72,10 @@ def test_what_no_client_needs_is_refused_before_it_is_kept(api: Api) -> None:
     """Beyond 64 KB granian answers itself: it must not hold more of one connection."""
     for size in (100_000, 380_000, 2_000_000):
         try:
-            answer = api.get("daily_sales", headers={"Accept": "a" * size})
+            assert api.get("daily_sales", headers={"Accept": "a" * size}).status == 431
+            assert api.get("/" + "a" * size).status in (414, 431)
         except (BrokenPipeError, ConnectionResetError):
             continue  # it hung up before all was sent
-        assert (answer.status, answer.body) == (431, b"")
-        assert api.get("/" + "a" * size).status in (414, 431)
     assert api.get("/health").status == 200
 
 

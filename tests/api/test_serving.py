@@ -215,9 +215,19 @@ def test_no_token_or_value_is_in_any_log_or_error(server: Server) -> None:
         server.get("/metrics", headers=[("Authorization", f"Basic {token}")]),
         server.get("/metrics", headers=[("Authorization", f"Bearer {token} {token}")]),
         server.get("/metrics", headers=[("X-Request-Id", f"{token}!")]),
+        server.get("/metrics", headers=[("X-Request-Id", token)]),
+        server.get(f"/api/v1/%6bpi_{token[4:]}"),
+        server.get(f"/api/v1/%256bpi_{token[4:]}"),
+        server.get(f"/api/v1/marts/%25256bp%2569_{token[4:]}", token),
+        server.get(f"/api/v1/marts/{token}?{token}={token}", token),
+        server.get("/health", headers=[("User-Agent", token), ("Referer", f"http://x/?t={token}")]),
+        server.get("/health", method=token),
         server.get(f"/faulty?{token}", make_token(server.folder, "faulty", "--scope", "*")),
     ]
-    assert [answer.status for answer in answers] == [200, 404, 404, 401, 401, 401, 401, 500]
+    assert [answer.status for answer in answers] == [
+        *(200, 404, 404, 401, 401, 401, 401, 401),
+        *(401, 401, 503, 503, 200, 405, 500),
+    ]
     written = server.out + server.err + "".join(answer.body.decode() for answer in answers)
     for secret in (token, wrong, "Jane"):
         assert secret not in written

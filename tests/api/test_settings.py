@@ -35,6 +35,22 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("*", ("*",)),
+        ("https://A.example.com", ("https://a.example.com",)),
+        ("https://a.example.com:443 http://b:80", ("https://a.example.com", "http://b")),
+        (
+            "http://localhost:3000, http://[::1]:8080,http://localhost:3000,",
+            ("http://localhost:3000", "http://[::1]:8080"),
+        ),
+    ],
+)
+def test_origins_are_as_browsers_send_them(text: str, origins: tuple[str, ...]) -> None:
+    assert read_settings({"API_CORS_ORIGINS": text}).cors_origins == origins
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("PORT", "0"),
@@ -60,6 +76,16 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
         ("API_QUERY_SECONDS", "nan"),
         ("API_POLL_SECONDS", "1e3"),
         ("API_TRUSTED_PROXIES", "yes"),
+        ("API_CORS_ORIGINS", "dashboard.example.com"),
+        ("API_CORS_ORIGINS", "https://*.example.com"),
+        ("API_CORS_ORIGINS", "https://a.example.com/"),
+        ("API_CORS_ORIGINS", "https://a.example.com, null"),
+        ("API_CORS_ORIGINS", "https://a:b@example.com"),
+        ("API_CORS_ORIGINS", "https://a.example.com:99999"),
+        ("API_CORS_ORIGINS", "file://x"),
+        ("API_CORS_ORIGINS", "*, https://a.example.com"),
+        ("API_CORS_ORIGINS", "https://a.example.com\r\nSet-Cookie: x"),
+        ("API_CORS_ORIGINS", ","),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_variable(name: str, value: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from api import create_app, snapshots
 from api.problems import Problem
+from api.redaction import without_paths
 from api.settings import ROOT, Settings
 from api.snapshots import OLD_SNAPSHOTS_OPEN, Snapshot, SnapshotStore
 from api.tokens import TokenFile
@@ -390,6 +391,10 @@ def test_a_damaged_newest_snapshot_leaves_the_last_good_one_and_says_so(
         file = "daily_sales.parquet" if what == "parquet" else CATALOG
         assert file in state["failure"]["detail"]
         assert api.get("/ready").status == 200
+        for path in ("/ready", "/", "/api/v1/quality"):  # no folder of the server
+            assert str(published.path).encode() not in api.get(path).body
+            assert published.path.parent.name.encode() not in api.get(path).body
+        assert state["failure"]["detail"].startswith(bad)
         assert file.encode() in api.get("/", scopes=()).body
         assert api.get("daily_sales").body == before
         time.sleep(0.3)  # some more looks at the log
@@ -561,3 +566,21 @@ def test_an_answer_made_while_a_snapshot_is_swapped_in_is_not_kept_for_the_old_o
         assert version_of_the_answer() == old
     finally:
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("/srv/my data/published/v1/a.parquet is not what was published", "v1/a.parquet is not"),
+        ("/srv/my data/published: it is gone", "the published folder: it is gone"),
+        ('IO Error: cannot open "/srv/my data/published/v1/a.parquet"', '"v1/a.parquet"'),
+        ("[Errno 13] Permission denied: '/etc/kpi/secret/log.jsonl'", "'log.jsonl'"),
+        ("there is no snapshot v1 in /srv/my data/published", "in the published folder"),
+        ("see /docs/problems or https://example.com/a/b", "https://example.com/a/b"),
+    ],
+)
+def test_what_clients_are_told_names_files_but_no_folders(message: str, shown: str) -> None:
+    told = without_paths(message, Path("/srv/my data/published"))
+    assert shown in told
+    assert "/srv" not in told
+    assert "/etc" not in told

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from flask import Flask
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from api import create_app
+from api.settings import read_settings
 from api.tokens import (
     NameTakenError,
     TokenFile,
     TokenRefusedError,
     TokensError,
+    exposure,
     read_tokens,
+    without_tokens,
     write_tokens,
 )
 from tests.support import ROOT
@@ -188,6 +200,186 @@ def test_an_entry_without_a_member_is_refused_and_not_taken_for_a_wider_one(
     file.path.write_text(json.dumps(content))
     with pytest.raises(TokensError):
         file.find(secret)
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(
+        ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "5 per year", "*"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = ("name", "sha256", "scopes", "created_at", "expires_at", "revoked_at", "limit")
+
+
+def entry(**changes: object) -> dict[str, object]:
+    return {
+        "name": "Ann",
+        "sha256": "0" * 64,
+        "scopes": ["shop"],
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "expires_at": None,
+        "revoked_at": None,
+        "limit": None,
+    } | changes
+
+
+ENTRIES = st.dictionaries(st.sampled_from(MEMBERS), JSON_VALUES, max_size=2).map(
+    lambda changes: entry(**changes)
+)
+DOCUMENTS = JSON_VALUES | st.fixed_dictionaries(
+    {"format": st.just(1) | JSON_VALUES, "tokens": st.lists(ENTRIES | JSON_VALUES) | JSON_VALUES}
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """An application with a file of tokens of its own, to write anything into."""
+    path = tmp_path_factory.mktemp("tokens") / "tokens.json"
+    return create_app(dataclasses.replace(read_settings({}), tokens=path))
+
+
+def is_read(app: Flask, content: bytes) -> bool:
+    """Whether this is a file of tokens; one that is not must be one clear line, by every way."""
+    path = app.extensions["tokens"].path
+    path.write_bytes(content)
+    path.chmod(0o600)
+    listed = app.test_cli_runner().invoke(args=["tokens", "list"])
+    if listed.exit_code == 0:
+        read_tokens(path)
+        return True
+    with pytest.raises(TokensError) as refused:
+        read_tokens(path)
+    message = str(refused.value)
+    assert re.fullmatch(r"\S+ is not a file of tokens: [ -~]{5,100}\. Restore .*", message)
+    assert isinstance(listed.exception, SystemExit)
+    assert (listed.exit_code, listed.stderr) == (1, f"Error: {message}\n")
+    return False
+
+
+@given(DOCUMENTS)
+@settings(max_examples=50, deadline=None)
+def test_any_json_is_read_or_refused_in_one_clear_line(app: Flask, document: object) -> None:
+    is_read(app, json.dumps(document).encode())
+
+
+@pytest.mark.deep
+@given(DOCUMENTS)
+@settings(max_examples=20_000, deadline=None)
+def test_much_json_is_read_or_refused_in_one_clear_line(app: Flask, document: object) -> None:
+    is_read(app, json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": None},
+        {"name": "a\nb"},
+        {"name": ["Ann"]},
+        {"sha256": 5},
+        {"sha256": "0" * 63},
+        {"scopes": "shop"},
+        {"scopes": ["shop", 5]},
+        {"scopes": [["shop"]]},
+        {"limit": 600},
+        {"limit": "many"},
+        {"created_at": None},
+        {"created_at": 5},
+        {"expires_at": "2026-01-01"},
+        {"expires_at": "0001-01-01T00:00:00+14:00"},
+        {"revoked_at": True},
+    ],
+)
+def test_a_member_of_another_type_is_refused_and_named(
+    app: Flask, changes: dict[str, object]
+) -> None:
+    good = json.dumps({"format": 1, "tokens": [entry()]}).encode()
+    assert is_read(app, good)
+    bad = json.dumps({"format": 1, "tokens": [entry(), entry(**changes)]}).encode()
+    assert not is_read(app, bad)
+    with pytest.raises(TokensError, match=f"token 2: {min(changes)} is "):
+        read_tokens(app.extensions["tokens"].path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", b"[" * 100_000, b"1" * 5_000, b'{"format": true, "tokens": []}', b"NaN"],
+)
+def test_what_is_no_json_is_refused_in_one_clear_line(app: Flask, content: bytes) -> None:
+    assert not is_read(app, content)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o700])
+def test_a_file_that_is_open_to_others_is_told_in_one_line(file: TokenFile, mode: int) -> None:
+    file.create("Ann", ["*"])
+    assert exposure(file.path) is None
+    file.path.chmod(mode)
+    app = create_app(dataclasses.replace(read_settings({}), tokens=file.path))
+    told = app.test_cli_runner().invoke(args=["tokens", "list"])
+    (line,) = told.stderr.splitlines()
+    assert line.startswith(f"warning: {file.path} has mode 0{mode:o}")
+    assert line.endswith(f"Run: chmod 600 {file.path}")
+
+
+def test_without_a_file_there_is_no_warning(file: TokenFile) -> None:
+    assert exposure(file.path) is None
+
+
+TOKEN = "kpi_" + "Ab-_7" * 8 + "xyz"
+
+
+def encoded(text: str, each: int = 1) -> str:
+    """Some characters of a text, percent-encoded."""
+    return "".join(
+        f"%{ord(character):02x}" if number % each == 0 else character
+        for number, character in enumerate(text)
+    )
+
+
+@given(
+    st.lists(st.sampled_from([1, 2, 3, 5, 40]), max_size=4),
+    st.sampled_from([str, str.upper, str.lower]),
+    st.sampled_from(["", "/", "/api/v1/", "a=", "%", "%2", "%25", "\u2028"]),
+    st.sampled_from(["", "/", "&b=1", "%", "%zz", " "]),
+)
+@settings(deadline=None)
+def test_a_token_is_blotted_out_however_it_is_encoded(
+    steps: list[int], cased: Callable[[str], str], before: str, after: str
+) -> None:
+    token = cased(TOKEN)
+    text = token
+    for each in steps:
+        text = encoded(text, each)
+    shown = without_tokens(before + text + after)
+    for _ in range(30):
+        assert token not in shown
+        assert token[4:] not in shown
+        shown = unquote(shown)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 7, 8, 9, 30])
+def test_a_token_is_not_shown_however_often_it_is_encoded(times: int) -> None:
+    shown = without_tokens(f"/%{'25' * times}6bpi_{TOKEN[4:]}")
+    assert shown in ("/kpi_***", "***")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "/api/v1/daily_sales", "50 %", "a%20b", "/kpi_overview", "%6bpi_short", "%25"]
+)
+def test_what_is_no_token_stays_as_it_is(text: str) -> None:
+    assert without_tokens(text) == text
+
+
+def test_time_to_look_for_tokens_is_bounded() -> None:
+    text = "%25" * 20_000 + "6bpi_"
+    started = time.process_time()
+    assert without_tokens(text) in (text, "***")
+    assert time.process_time() - started < 5
 
 
 def test_a_full_disk_leaves_the_old_file(file: TokenFile, monkeypatch: pytest.MonkeyPatch) -> None:
