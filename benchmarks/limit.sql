@@ -135,28 +135,51 @@ select
     rate_date as fx_rate_date
 from rates;
 
+-- A header that is rejected puts its order on hold.
 create temp table orders as
 with
+
+typed as (
+
+    select
+        order_id,
+        customer_id,
+        try_cast(order_date as timestamp) as ordered_at,
+        try_cast(total_amount as decimal(18, 2)) as total_amount,
+        status
+    from read_csv(
+        getvariable('landing') || '/orders/orders.csv',
+        auto_detect = false, header = true, ignore_errors = true,
+        columns = {
+            'order_id': 'varchar', 'customer_id': 'varchar', 'order_date': 'varchar',
+            'total_amount': 'varchar', 'status': 'varchar'
+        }
+    )
+    where order_id is not null
+
+),
+
+judged as (
+
+    select
+        *,
+        coalesce(
+            customer_id is not null and ordered_at is not null
+            and total_amount >= 0 and status in ('completed', 'pending', 'cancelled'), false
+        ) as is_accepted
+    from typed
+
+),
 
 accepted as (
 
     select
         order_id,
         customer_id,
-        cast(order_date as date) as date,
+        case when is_accepted then cast(ordered_at as date) end as date,
         total_amount as revenue,
-        status
-    from read_csv(
-        getvariable('landing') || '/orders/orders.csv',
-        auto_detect = false, header = true, ignore_errors = true,
-        columns = {
-            'order_id': 'varchar', 'customer_id': 'varchar', 'order_date': 'timestamp',
-            'total_amount': 'decimal(18, 2)', 'status': 'varchar'
-        }
-    )
-    where
-        order_id is not null and customer_id is not null and order_date is not null
-        and total_amount >= 0 and status in ('completed', 'pending', 'cancelled')
+        case when is_accepted then status else 'on_hold' end as status
+    from judged
 
 )
 
@@ -226,12 +249,13 @@ left join orders on priced.order_id = orders.order_id;
 
 create temp table headerless_lines as
 select * from marts.order_lines
-where status is null;
+where status is null or status = 'on_hold';
 
 delete from marts.order_lines
-where status is null;
+where status is null or status = 'on_hold';
 
--- An order without a header is completed, dated by its first line, and worth the sum of its lines.
+-- An order without a header is completed, dated by its first line, and worth the sum of its lines; so is
+-- one on hold, but no sale.
 create temp table headerless_orders as
 with
 
@@ -239,6 +263,7 @@ summed as (
 
     select
         order_id,
+        coalesce(any_value(status), 'completed') as status,
         min(date) as date,
         cast(sum(total_price) as decimal(18, 2)) as revenue
     from headerless_lines
@@ -260,8 +285,8 @@ select
         cast(headerless_lines.total_price * headerless_orders.fx_rate as decimal(18, 6)) as total_price_usd,
         headerless_orders.fx_rate as fx_rate,
         headerless_orders.fx_rate_date as fx_rate_date,
-        'completed' as status,
-        headerless_orders.date is not null as is_sale
+        headerless_orders.status as status,
+        headerless_orders.status = 'completed' and headerless_orders.date is not null as is_sale
     )
 from headerless_lines
 inner join headerless_orders on headerless_lines.order_id = headerless_orders.order_id;
@@ -278,7 +303,7 @@ union all
 
 select null as customer_id, date, revenue
 from headerless_orders
-where date is not null;
+where status = 'completed' and date is not null;
 
 create temp table days as
 select cast(unnest(range(min(date), max(date) + 1, interval 1 day)) as date) as date

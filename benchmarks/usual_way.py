@@ -61,6 +61,7 @@ class Landing:
         numbers: Sequence[str] = (),
         times: Sequence[str] = (),
         optional: Sequence[str] = (),
+        marked: bool = False,
     ) -> pd.DataFrame:
         """Read a file, cast its columns, and drop rows in which a cell is none.
 
@@ -70,6 +71,7 @@ class Landing:
             numbers: Columns of numbers.
             times: Columns of dates or times; a time zone is taken off, as UTC.
             optional: Columns that may be empty, but not wrong.
+            marked: Keep those rows too, and say in the column `is_good` which ones are not.
         """
         # Only an empty cell is missing: NA is the id of Namibia.
         frame = pd.read_csv(
@@ -90,6 +92,8 @@ class Landing:
                 cast = pd.to_datetime(frame[column], errors="coerce", format="ISO8601", utc=True)
                 frame[column] = cast.dt.tz_localize(None)
             good &= frame[column].notna() | ~given
+        if marked:
+            return frame.assign(is_good=good)
         return frame[good].reset_index(drop=True)
 
 
@@ -148,17 +152,20 @@ def read_products(landing: Landing) -> pd.DataFrame:
     return products[(products["price"] >= 0) & in_stock]
 
 
-def read_orders(landing: Landing) -> pd.DataFrame:
-    """Headers of orders."""
+def read_orders(landing: Landing) -> tuple[pd.DataFrame, pd.Series]:
+    """Headers of orders, and the ids of those that are not good."""
     orders = landing.read(
         "orders",
         texts=["order_id", "customer_id", "status"],
         numbers=["total_amount"],
         times=["order_date"],
+        marked=True,
     )
-    orders = orders[(orders["total_amount"] >= 0) & orders["status"].isin(STATUSES)]
+    good = orders.pop("is_good") & (orders["total_amount"] >= 0) & orders["status"].isin(STATUSES)
+    rejected = orders["order_id"][~good]
+    orders = orders[good].reset_index(drop=True)
     orders = orders.rename(columns={"order_date": "date", "total_amount": "revenue"})
-    return orders.assign(date=orders["date"].dt.normalize())
+    return orders.assign(date=orders["date"].dt.normalize()), rejected
 
 
 def read_lines(landing: Landing, products: pd.DataFrame) -> pd.DataFrame:
@@ -202,14 +209,18 @@ def read_usd_rates(landing: Landing, dates: pd.Series) -> pd.DataFrame:
     return days.rename(columns={"rate": "fx_rate", "rate_date": "fx_rate_date"})
 
 
-def orders_of_lines(lines: pd.DataFrame, orders: pd.DataFrame) -> pd.DataFrame:
-    """Orders that exist only as lines: completed, of the day of the first, worth the sum."""
+def orders_of_lines(lines: pd.DataFrame, orders: pd.DataFrame, rejected: pd.Series) -> pd.DataFrame:
+    """Orders that exist only as lines: completed, of the day of the first, worth the sum.
+
+    Those whose header was rejected are on hold.
+    """
     alone = lines[~lines["order_id"].isin(orders["order_id"])]
     found = alone.groupby("order_id", as_index=False).agg(
         date=("line_date", "min"), revenue=("total_price", "sum"), priced=("total_price", "count")
     )
     found["revenue"] = found["revenue"].where(found.pop("priced") > 0).round(2)
-    return found.assign(status="completed")
+    on_hold = found["order_id"].isin(rejected)
+    return found.assign(status=np.where(on_hold, "on_hold", "completed"))
 
 
 def order_lines_of(lines: pd.DataFrame, orders: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
@@ -376,9 +387,9 @@ def order_kpis_of(marts: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def shop(landing: Landing) -> dict[str, pd.DataFrame]:
     """The marts of the shop."""
     products = read_products(landing)
-    headers = read_orders(landing)
+    headers, rejected = read_orders(landing)
     lines = read_lines(landing, products)
-    orders = pd.concat([headers, orders_of_lines(lines, headers)], ignore_index=True)
+    orders = pd.concat([headers, orders_of_lines(lines, headers, rejected)], ignore_index=True)
     orders["is_sale"] = (orders["status"] == "completed") & orders["date"].notna()
     rates = read_usd_rates(landing, orders["date"])
     marts = {"order_lines": order_lines_of(lines, orders, rates)}

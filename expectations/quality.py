@@ -16,6 +16,7 @@ FEED_HEALTH = Suite(
         "rows_accepted": "BIGINT",
         "rows_rejected": "BIGINT",
         "unknown_references": "BIGINT",
+        "rows_on_hold": "BIGINT",
         "first_date": "DATE",
         "last_date": "DATE",
         "last_loaded_at": "TIMESTAMP",
@@ -24,7 +25,8 @@ FEED_HEALTH = Suite(
         select
             *,
             cast(rows_rejected as double) / nullif(rows_read, 0) as rejected_share,
-            cast(unknown_references as double) / nullif(rows_accepted, 0) as unknown_per_row
+            cast(unknown_references as double) / nullif(rows_accepted, 0) as unknown_per_row,
+            cast(rows_on_hold as double) / nullif(rows_accepted, 0) as on_hold_share
         from mart
     """,
     expectations=[
@@ -33,6 +35,7 @@ FEED_HEALTH = Suite(
         at_least("last_date", "first_date"),
         between("rejected_share", 0, 0.5, severity=WARNING, notes="Of the rows of each feed."),
         between("unknown_per_row", 0, 0.5, severity=WARNING, notes="References to nothing."),
+        between("on_hold_share", 0, 0.05, severity=WARNING, notes="Lines of rejected headers."),
     ],
 )
 

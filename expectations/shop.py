@@ -84,7 +84,7 @@ ORDER_LINES = Suite(
         between("unit_price", 0, LARGEST_AMOUNT),
         between("fx_rate", SMALLEST_RATE, LARGEST_RATE),
         at_least("date", "fx_rate_date", notes="A rate is never younger than the order."),
-        gxe.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
+        gxe.ExpectColumnValuesToBeInSet(column="status", value_set=[*STATUSES, "on_hold"]),
     ],
 )
 

@@ -7,9 +7,9 @@
 
     config:
         unique_key   the column whose values are deleted and made anew; never null
-        key_from     {input: what tells its keys}: a column of the rows of a feed; 'days_told' for a
-                     table that `tells`; or a macro, with (), that is given the changed input and
-                     gives a query of `changed_key`
+        key_from     {input: what tells its keys}: a column of the rows of a feed, or a list of
+                     columns and expressions; 'days_told' for a table that `tells`; or a macro,
+                     with (), that is given the changed input and gives a query of `changed_key`
         through      tables that it reads whose changes the same feeds tell
         tells        a column of days; those whose rows changed are kept for the tables that read this
 
@@ -89,7 +89,7 @@
         {%- set how = key_from[words[0]] -%}
         {%- if how == 'days_told' -%}
             {%- do queries.append(days_told(row)) -%}
-        {%- elif how.endswith('()') -%}
+        {%- elif how is string and how.endswith('()') -%}
             {%- do queries.append(context[how.removesuffix('()')](row)) -%}
         {%- elif words | length < 2 -%}
             {%- do log(this.identifier ~ ' is made as a whole: ' ~ row['input'] ~ ' names no file') -%}
@@ -111,10 +111,12 @@
         {%- endif -%}
     {%- endfor -%}
     {%- for feed, ids in files.items() -%}
-        {%- do queries.append(
-            'select ' ~ key_from[feed] ~ ' as changed_key from ' ~ landing_table(feed)
-            ~ ' where _file_id in (' ~ ids | unique | join(', ') ~ ')'
-        ) -%}
+        {%- for key in ([key_from[feed]] if key_from[feed] is string else key_from[feed]) -%}
+            {%- do queries.append(
+                'select ' ~ key ~ ' as changed_key from ' ~ landing_table(feed)
+                ~ ' where _file_id in (' ~ ids | unique | join(', ') ~ ')'
+            ) -%}
+        {%- endfor -%}
     {%- endfor -%}
     {{ return(queries | unique | list) }}
 {% endmacro %}

@@ -100,6 +100,20 @@
 {%- endmacro %}
 
 
+{% macro one_row_each(list) %}
+    {#- A select-list item: one row per element of a list, none for an empty one. -#}
+    {{- return(adapter.dispatch('one_row_each')(list)) -}}
+{% endmacro %}
+
+{% macro duckdb__one_row_each(list) -%}
+    unnest({{ list }})
+{%- endmacro %}
+
+{% macro spark__one_row_each(list) -%}
+    explode({{ list }})
+{%- endmacro %}
+
+
 {% macro row_hash(columns) %}
     {#- A number that rows with equal columns have in common, nulls being equal; others seldom do. -#}
     {{- return(adapter.dispatch('row_hash')(columns)) -}}

@@ -26,6 +26,17 @@ unknown_references as (
 
 ),
 
+lines_on_hold as (
+
+    select
+        'order_items' as feed,
+        count(*) as rows_on_hold
+    from {{ ref('stg_order_items') }} as order_items
+    inner join {{ ref('int_orders_on_hold') }} as orders_on_hold
+        on order_items.order_id = orders_on_hold.order_id
+
+),
+
 feed_totals as (
 
     select
@@ -54,6 +65,7 @@ joined as (
         cast(coalesce(feed_totals.rows_accepted, 0) as bigint) as rows_accepted,
         cast(coalesce(feed_totals.rows_rejected, 0) as bigint) as rows_rejected,
         cast(coalesce(unknown_references.unknown_references, 0) as bigint) as unknown_references,
+        cast(coalesce(lines_on_hold.rows_on_hold, 0) as bigint) as rows_on_hold,
 
         ---------- times
         feed_totals.first_date,
@@ -64,6 +76,8 @@ joined as (
         on feeds.feed = feed_totals.feed
     left join unknown_references
         on feeds.feed = unknown_references.feed
+    left join lines_on_hold
+        on feeds.feed = lines_on_hold.feed
 
 )
 

@@ -1,5 +1,6 @@
 -- Vertical integrity of the shop's revenue: the days add up to the totals of the accepted
--- completed headers, and the lines of orders that have no header, both taken from staging.
+-- completed headers, and the lines of orders that have no header, rejected or accepted, all taken from
+-- staging.
 with
 
 header_revenue as (
@@ -21,7 +22,9 @@ headerless_orders as (
         on order_items.product_id = products.product_id
     left join {{ ref('stg_orders') }} as orders
         on order_items.order_id = orders.order_id
-    where orders.order_id is null
+    left join {{ ref('int_orders_on_hold') }} as orders_on_hold
+        on order_items.order_id = orders_on_hold.order_id
+    where orders.order_id is null and orders_on_hold.order_id is null
     group by order_items.order_id
 
 ),

@@ -475,6 +475,8 @@ class Shop:
             if (row["from_currency"], row["to_currency"]) == (SHOP_CURRENCY, "USD")
         }
         headers = {row["order_id"]: row for row in feeds["orders"].accepted}
+        self.on_hold = {clean(row["record"]["order_id"]) for row in feeds["orders"].rejected}
+        self.on_hold -= headers.keys()
         items = grouped(feeds["order_items"].accepted, lambda row: row["order_id"])
         file = feeds["order_items"].file
         self.orders = {
@@ -488,7 +490,8 @@ class Shop:
             moment, status = header["order_date"], header["status"]
         else:
             moment = min((i["ordered_at"] for i in items if i["ordered_at"]), default=None)
-            status = "completed"
+            held = items[0]["order_id"] in self.on_hold
+            status = "on_hold" if held else "completed"
         day = day_of(moment) if moment else None
         lines = [self._line(item, day, status, file) for item in items]
         worth = total(line["total_price"] for line in lines if line["total_price"] is not None)
@@ -905,6 +908,7 @@ def departments_above_mean(feeds: Mapping[str, Feed]) -> list[Row]:
 
 def feed_health(feeds: Mapping[str, Feed]) -> list[Row]:
     """The state of each feed, but for the time it was loaded."""
+    on_hold = sum(line["status"] == "on_hold" for line in order_lines(Shop(feeds)))
     mart = []
     for name, contract in CONTRACTS.items():
         feed = feeds[name]
@@ -927,6 +931,7 @@ def feed_health(feeds: Mapping[str, Feed]) -> list[Row]:
                 "rows_accepted": len(feed.accepted),
                 "rows_rejected": len(feed.rejected),
                 "unknown_references": unknown,
+                "rows_on_hold": on_hold if name == "order_items" else 0,
                 "first_date": min(days, default=None),
                 "last_date": max(days, default=None),
             }

@@ -76,6 +76,7 @@ def test_baselines_make_every_mart_of_the_areas(made: Made) -> None:
 def test_the_set_has_rejected_rows_and_orders_that_exist_only_as_lines(made: Made) -> None:
     assert query(made, "from marts.rejected_rows where reasons[1] not like '%repeats%'")
     assert query(made, "from marts.order_lines anti join staging.stg_orders using (order_id)")
+    assert query(made, "from marts.order_lines where status = 'on_hold'")
 
 
 def test_the_limit_makes_the_numbers_of_the_warehouse(made: Made) -> None:

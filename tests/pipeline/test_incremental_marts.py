@@ -138,6 +138,97 @@ def test_lines_follow_their_product_and_their_rate(shop: Project) -> None:
     equals_a_full_refresh(shop)
 
 
+def sales(project: Project) -> dict[str, tuple[str, bool]]:
+    """The state of each order that has lines, and whether they are a sale."""
+    rows = project.query("select distinct order_id, status, is_sale from marts.order_lines")
+    return {order: (status, is_sale) for order, status, is_sale in rows}
+
+
+def on_hold(project: Project) -> int:
+    """How many lines the state of the feeds says to wait for their header."""
+    found = project.query("select feed, rows_on_hold from marts.feed_health where rows_on_hold > 0")
+    assert {feed for feed, _ in found} <= {"order_items"}
+    return sum(rows for _, rows in found)
+
+
+def test_lines_of_a_rejected_header_are_a_sale_while_and_only_while_it_is_mended(
+    shop: Project,
+) -> None:
+    waits, is_sold = ("on_hold", False), ("completed", True)
+    assert sales(shop) == {"O1": is_sold, "O2": is_sold, "O3": is_sold}
+    # O3 has lines alone; then a header comes that says what it should not.
+    shop.land("orders/c.csv", ORDERS + "O3,C1,2024-01-03,20,canceled\n", age_seconds=30)
+    run(shop)
+    assert sales(shop) == {"O1": is_sold, "O2": is_sold, "O3": waits}
+    assert on_hold(shop) == 1
+    assert shop.query("select sum(total_sales), sum(units) from marts.daily_sales") == [(30, 3)]
+    # The same in a line that is broken, and mended.
+    shop.land("orders/c.csv", ORDERS + "O3,C1,2024-01-03\n", age_seconds=20)
+    run(shop)
+    assert sales(shop)["O3"] == waits
+    shop.land("orders/c.csv", ORDERS + "O3,C1,2024-01-03,20,completed\n", age_seconds=10)
+    run(shop)
+    assert (sales(shop)["O3"], on_hold(shop)) == (is_sold, 0)
+    # A good header that is replaced by a bad one, and a file with the header of another.
+    shop.land("orders/b.csv", ORDERS + "O2,C1,2024-01-02,20,Cancelled\n", age_seconds=9)
+    run(shop)
+    assert (sales(shop)["O2"], on_hold(shop)) == (waits, 1)
+    shop.land("orders/d.csv", ORDERS + "O2,C1,2024-01-02,20,pending\n", age_seconds=8)
+    run(shop)
+    assert (sales(shop)["O2"], on_hold(shop)) == (("pending", False), 0)
+    shop.land("orders/d.csv", ORDERS + "O4,C1,2024-01-02,20,pending\n", age_seconds=7)
+    run(shop)
+    assert (sales(shop)["O2"], on_hold(shop)) == (waits, 1)
+    # A header that is gone from its file is no header: the order has lines alone, on no day.
+    shop.land("orders/b.csv", ORDERS + "O5,C1,2024-01-02,20,completed\n", age_seconds=6)
+    run(shop)
+    assert (sales(shop)["O2"], on_hold(shop)) == (("completed", False), 0)
+    assert was_whole(shop) == set()
+    equals_a_full_refresh(shop)
+
+
+HEADERS = """\
+fine,C1,2024-01-01,10,completed
+state,C1,2024-01-01,10,shipped
+time,C1,2024-13-01,10,completed
+amount,C1,2024-01-01,-1,completed
+customer,,2024-01-01,10,completed
+ 'dressed' ,C1,2024-01-01,10,canceled
+twice,C1,2024-01-01,10,canceled
+twice,C1,2024-01-01,10,completed
+last rejected,C1,2024-01-01,10,cancelled
+last rejected,C1,2024-01-01,10,canceled
+too few,C1
+comma,C1,2024-01-01,10,50,completed
+"quote,C1,2024-01-01,10,completed
+bytes,C\xe9,2024-01-01,10,completed
+,C1,2024-01-01,10,completed
+"""
+
+
+def test_an_order_waits_whatever_is_wrong_with_its_header(shop: Project) -> None:
+    orders = [
+        *("fine", "state", "time", "amount", "customer", "dressed", "twice", "last rejected"),
+        *("too few", "comma", "quote", "bytes", "in json", "lines alone"),
+    ]
+    shop.land("orders/c.csv", (ORDERS + HEADERS).encode("latin-1"))
+    shop.land("orders/d.jsonl", '{"order_id": "in json", "customer_id": "C1", "order_date"\n')
+    shop.land(
+        "order_items/c.csv", LINES + "".join(f"{order},P1,1,2024-01-01\n" for order in orders)
+    )
+    run(shop)
+    found = sales(shop)
+    assert {order: found[order] for order in orders if found[order][0] != "on_hold"} == {
+        "fine": ("completed", True),
+        "twice": ("completed", True),
+        "last rejected": ("cancelled", False),
+        "lines alone": ("completed", True),
+    }
+    assert on_hold(shop) == len(orders) - 4
+    assert was_whole(shop) == set()
+    equals_a_full_refresh(shop)
+
+
 def test_what_no_file_tells_makes_a_table_as_a_whole(shop: Project) -> None:
     run(shop, "--vars", "{shop_currency: EUR}")
     assert {row[4] for row in lines(shop)} == {None}
@@ -249,6 +340,7 @@ def test_marts_equal_a_full_refresh_after_any_sequence_of_files(
     # It would prove little if every build had made order_lines as a whole.
     assert sum(one["incremental"] for one in found.values()) >= len(seeds)
     assert all(one["lines"] for one in found.values())
+    assert sum(one["on_hold"] for one in found.values()) >= len(seeds)
 
 
 def test_a_build_goes_on_after_it_spilled_to_disk(built: Project, tmp_path: Path) -> None:

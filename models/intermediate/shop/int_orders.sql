@@ -2,11 +2,12 @@
 -- Grain: one row per order id found in headers or lines.
 -- Rules (docs/decisions.md): only completed orders are sales; an order is worth its header's
 -- total, else the sum of its lines; an order that exists only as lines counts as completed and is
--- dated by its first line. Without any date there is no day to book it on: it is no sale.
+-- dated by its first line, unless its header was rejected: then it is on hold, and no sale. Without any
+-- date there is no day to book it on: it is no sale.
 {{ config(
     materialized='incremental',
     unique_key='order_id',
-    key_from={'orders': 'order_id', 'order_items': 'order_id'}
+    key_from={'orders': ['order_id', keys_of_rejected('order_id')], 'order_items': 'order_id'}
 ) }}
 
 with
@@ -31,12 +32,23 @@ order_lines as (
 
 ),
 
+orders_on_hold as (
+
+    select * from {{ ref('int_orders_on_hold') }}
+    {{ where_changed('order_id') }}
+
+),
+
 combined as (
 
     select
         coalesce(orders.order_id, order_lines.order_id) as order_id,
         orders.customer_id,
-        coalesce(orders.status, 'completed') as status,
+        case
+            when orders.order_id is not null then orders.status
+            when orders_on_hold.order_id is not null then 'on_hold'
+            else 'completed'
+        end as status,
         case
             when orders.order_id is not null then orders.order_date
             else order_lines.first_line_date
@@ -46,6 +58,8 @@ combined as (
     from orders
     full outer join order_lines
         on orders.order_id = order_lines.order_id
+    left join orders_on_hold
+        on order_lines.order_id = orders_on_hold.order_id
 
 ),
 

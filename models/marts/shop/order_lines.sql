@@ -4,7 +4,7 @@
     materialized='incremental',
     unique_key='order_id',
     key_from={
-        'orders': 'order_id',
+        'orders': ['order_id', keys_of_rejected('order_id')],
         'order_items': 'order_id',
         'products': 'orders_of_changed_products()',
         'fx_rates': 'orders_at_changed_rates()'
