@@ -252,10 +252,12 @@ def test_a_broken_object_is_told_and_its_neighbours_are_rows(
     ]
 
 
-def test_what_follows_a_list_is_told() -> None:
-    assert json_of(b'[{"a": 1}]\n{"a": 2}') == [
+def test_what_follows_a_list_is_read() -> None:
+    assert json_of(b'[{"a": 1}]\n{"a": 2}\n[{"a": 3}] x') == [
         (1, ["1", None, None]),
-        (2, b'{"a": 2}', "the file goes on after its list"),
+        (2, ["2", None, None]),
+        (3, ["3", None, None]),
+        (4, b"x", "the line is not JSON"),
     ]
 
 

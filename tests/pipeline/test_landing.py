@@ -120,7 +120,7 @@ BROKEN_OBJECTS: dict[str, tuple[bytes, str]] = {
         b'{"order_id": "O2", "id": "O3", "product_id": "P1", "quantity": 1}',
         "the object names order_id more than once",
     ),
-    "two": (GOOD_OBJECT + b" " + GOOD_OBJECT, "the line has text after its object"),
+    "two": (GOOD_OBJECT + b" x", "the line has text after its object"),
     "latin": (b'{"order_id": "\xe9", "product_id": "P1", "quantity": 1}', "the line is not UTF-8"),
     "nul": (b'{"order_id": "O\\u00002", "product_id": "P1"}', "the line holds a NUL byte"),
 }

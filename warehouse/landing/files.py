@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 
@@ -166,6 +166,7 @@ class Scan:
         has_clean_cells: the macro clean_cell() would leave each cell alone, and none has two blanks
             in a row, or another blank than a space; False: not so, or not known.
         ends_with_cr: the lines end in a carriage return alone.
+        braces: opening ones in a JSON file, wherever they stand.
         notes: what its owner should know, such as columns that are not read.
     """
 
@@ -175,6 +176,7 @@ class Scan:
     is_regular: bool = True
     has_clean_cells: bool = False
     ends_with_cr: bool = False
+    braces: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -280,7 +282,7 @@ def scan(found: Found, contract: Contract) -> Scan:
     try:
         with open_file(found.path, is_compressed) as file:
             if kind == "json":
-                return _scan_json(file, found.path, is_compressed)
+                return _scan_json(file, is_compressed)
             return _scan_csv(file, found, contract, is_compressed)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise RefusedError("is a gzip file that is damaged or cut short; copy it again") from None
@@ -557,18 +559,67 @@ def _refuse_foreign(start: bytes) -> None:
 # ---------------------------------------------------------------------------- JSON
 
 
-def _scan_json(file: BinaryIO, path: Path, is_compressed: bool) -> Scan:
+def _scan_json(file: io.BufferedReader, is_compressed: bool) -> Scan:
     start = file.read(HEADER_LIMIT)
     _refuse_foreign(start)
     first = start.removeprefix(_BOM).lstrip()[:1]
     if first not in (b"[", b"{"):
         raise RefusedError("is not JSON: it must be a list of objects, or one object per line")
+    file.seek(0)
+    digest = hashlib.sha256()
+    objects = _Objects()
+    while block := file.read(BLOCK):
+        digest.update(block)
+        objects.add(block)
     return Scan(
-        _hash(path, is_compressed),
+        digest.hexdigest(),
         Layout("json", is_compressed=is_compressed),
-        None,
+        objects.count(),
         is_regular=False,
+        braces=objects.braces,
     )
+
+
+class _Objects:
+    """Counts the objects of a JSON file by its braces; it is no parser, to be held against one."""
+
+    # A text in quotes, also one that goes on in the next block, maybe in an escape.
+    _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|(\\?\Z))', re.DOTALL)
+    _NO_BRACE = bytes(set(range(256)) - set(b"{}"))
+
+    def __init__(self) -> None:
+        self.braces = 0  # also those within texts
+        self._begun = b""  # the text that the last block ended in
+        self._objects = 0
+        self._open = 0
+        self._is_whole = True
+
+    def add(self, block: bytes) -> None:
+        """Look at the next block of the file."""
+        self.braces += block.count(b"{")
+        # Every second piece says how a text ended: None with its quote.
+        pieces = self._TEXT.split(self._begun + block)
+        self._begun = b"" if len(pieces) < 2 or pieces[-2] is None else b'"' + pieces[-2]
+        outside = b"".join(pieces[::2]).translate(None, self._NO_BRACE)
+        found = b"{" * self._open + outside
+        closed = found.rstrip(b"{")
+        if closed == b"{}" * (len(closed) // 2):  # no object in another
+            self._objects += len(closed) // 2
+            self._open = len(found) - len(closed)
+            return
+        self._open = 0
+        for brace in found:
+            if brace == ord("{"):
+                self._open += 1
+            elif self._open:
+                self._open -= 1
+                self._objects += self._open == 0
+            else:
+                self._is_whole = False
+
+    def count(self) -> int | None:
+        """How many objects stand in no other one; None where braces or quotes are unbalanced."""
+        return self._objects if self._is_whole and not self._open and not self._begun else None
 
 
 # ---------------------------------------------------------------------------- Parquet

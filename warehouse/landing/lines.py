@@ -7,11 +7,12 @@ numbers lose digits there. So files with such faults, and JSON, are read here.
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -46,11 +47,13 @@ class Broken:
         number: as of a row.
         text: its bytes, without the line end.
         reason: what is wrong with it.
+        objects_inside: the path of a JSON object's objects, where these may be the rows.
     """
 
     number: int
     text: bytes
     reason: str
+    objects_inside: str | None = None
 
 
 def to_record(line: bytes) -> str:
@@ -289,31 +292,58 @@ def _joined(
 # ---------------------------------------------------------------------------- JSON
 
 
-def read_json(
-    file: BinaryIO, contract: Contract, unread: set[str] | None = None
-) -> Iterator[Row | Broken]:
-    """The rows and broken objects of a JSON file: a list of objects, or one object per line.
+@dataclass
+class Tally:
+    """What was seen of a JSON file while it was read.
 
-    Numbers keep the digits that the file has.
+    Attributes:
+        unread: names that the contract does not know, the first few of them.
+        braces: opening ones in what came out.
+        broken: how many items are no rows.
+    """
+
+    unread: set[str] = field(default_factory=set)
+    braces: int = 0
+    broken: int = 0
+
+
+def read_json(
+    file: BinaryIO, contract: Contract, tally: Tally | None = None
+) -> Iterator[Row | Broken]:
+    """The rows and broken objects of a JSON file: objects one after the other, or lists of them.
+
+    Numbers keep the digits that the file has. A row's number is its place where the file begins
+    with a list, else its line, or the next one that is free.
 
     Args:
         file: at its beginning.
         contract: says which cells a row has, and in which order.
-        unread: gets the names that the contract does not know, the first few of them.
+        tally: gets what is seen.
+
+    Raises:
+        RefusedError: nothing in it is a row, and the objects are inside others.
     """
-    unread = set() if unread is None else unread
-    start = file.read(1 << 16)
-    file.seek(0)
-    items = (
-        _list_items(file)
-        if start.removeprefix(_BOM).lstrip()[:1] == b"["
-        else _line_items(_Lines(file, ends_with_cr=False))
-    )
-    for number, raw, value in items:
-        if isinstance(value, Broken):
-            yield value
+    tally = Tally() if tally is None else tally
+    maker = _RowMaker(contract, tally.unread)
+    has_rows = False
+    inside: str | None = None
+    for number, raw, value in _json_items(_Text(file)):
+        tally.braces += raw.count("{")
+        item = maker.row_of(number, raw, value)
+        if isinstance(item, Row):
+            has_rows = True
         else:
-            yield _row_of(number, raw, value, contract, unread)
+            tally.broken += 1
+            inside = inside or item.objects_inside
+            if inside is not None and not has_rows and isinstance(value, _Fault):
+                break  # where it ends is not known
+        yield item
+    if inside is not None and not has_rows:
+        raise RefusedError(_inside(inside))
+
+
+def _inside(path: str) -> str:
+    return f"has no rows at its top: the objects are inside {path}. Write the list of them alone"
 
 
 _decoder = json.JSONDecoder(
@@ -334,190 +364,273 @@ class _Number(str):
     __slots__ = ()
 
 
-def _line_items(lines: _Lines) -> Iterator[tuple[int, bytes, Any]]:
-    for number, raw in lines:
-        line = _without_end(raw)
-        if not line.strip():
-            continue
-        yield number, line, _parsed(number, line)
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why something in a JSON file is no value."""
+
+    reason: str
+    objects_inside: str | None = None
 
 
-def _parsed(number: int, raw: bytes) -> Any:
-    fault = _fault_of(raw)
-    if fault is not None:
-        return Broken(number, raw, fault)
-    try:
-        text = raw.decode("utf-8").strip()
-        value, end = _decoder.raw_decode(text)
-        if end != len(text):
-            return Broken(number, raw, "the line has text after its object")
-    except (ValueError, RecursionError):
-        return Broken(number, raw, "the line is not JSON")
-    return value
+# What may stand between values: white space of any kind, marks that cannot be seen, commas.
+_BETWEEN = re.compile(r"[\s,\ufeff\u200b]*")
+# A list of rows begins, after another value; in `[1, 2]` it does not.
+_LIST_OF_ROWS = re.compile(r"\[[\s,]*[\[{\]]")
+# What follows a whole value, and what ends something that is none, in a list and outside of one.
+_WHOLE = re.compile(r"(?:[^\S\n\r]|[\ufeff\u200b])*(?:[,\n\r\[{\]]|\Z)")
+_END_IN_LIST = re.compile(r"[\n\]]|,(?=\s*\{)")
+_END = re.compile(r"\n|,(?=\s*\{)")
+_NEXT_OBJECT = re.compile(r"\n(?=[^\S\n]*,?[^\S\n]*\{)")  # a line that begins with one
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[{}\[\]]')
 
 
-def _list_items(file: BinaryIO) -> Iterator[tuple[int, bytes, Any]]:
-    """The items of a JSON list, read piece by piece."""
-    buffer = _Buffer(file)
-    buffer.skip_blank()
-    buffer.take(1)  # the bracket
-    number = 0
-    while True:
-        buffer.skip_blank(b",")
-        if buffer.starts_with(b"]"):
-            buffer.take(1)
-            buffer.skip_blank()
-            rest = buffer.take_all()
-            if rest:
-                yield number + 1, rest, Broken(number + 1, rest, "the file goes on after its list")
-            return
-        raw = buffer.take_object()
-        if not raw:
-            return
-        number += 1
-        value = _parsed(number, raw)
-        following = _NEXT_OBJECT.search(raw)
-        if isinstance(value, Broken) and following is not None:
-            # A brace is missing: the objects on the lines after it must not go with it.
-            raw = buffer.keep(following.start())
-            value = Broken(number, raw, value.reason)
-        yield number, raw, value
+class _Text:
+    """The text of a JSON file, of which only the part being looked at is held.
 
-
-# What ends or nests a value, outside and inside a text; the next line that begins with a brace.
-_OUTSIDE = re.compile(rb'["{}\[\],]')
-_IN_TEXT = re.compile(rb'"|\n|\\(?s:.)?')
-_NEXT_OBJECT = re.compile(rb"\n(?=[ \t\r]*\{)")
-
-
-class _Buffer:
-    """The bytes of a JSON list, of which only the part being looked at is held."""
+    Bytes that are no UTF-8 are lone surrogates in it.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._data = b""
-        self._place = 0
-        self._begin = 0  # of the object taken last
-        self._fill()
-        if self._data.startswith(_BOM):
-            self._place = len(_BOM)
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._is_at_end = False
+        self.text = ""
+        self.place = 0
+        self.line = 1
 
-    def _fill(self) -> bool:
-        block = self._file.read(BLOCK)
-        if not block:
+    def fill(self) -> bool:
+        """Hold more of the file, unless it is at its end."""
+        if self._is_at_end:
             return False
-        self._data = self._data[self._place :] + block
-        self._place = self._begin = 0
-        if len(self._data) > LARGEST_LINE:
+        if len(self.text) - self.place > LARGEST_LINE:
             raise RefusedError(f"has an object of more than {LARGEST_LINE >> 20} MB")
+        block = self._file.read(BLOCK)
+        self._is_at_end = not block
+        self.text = self.text[self.place :] + self._decode(block, final=not block)
+        self.place = 0
         return True
 
-    def skip_blank(self, more: bytes = b"") -> None:
-        """Go past white space, and past these bytes."""
-        blank = b" \t\r\n" + more
-        while True:
-            while self._place < len(self._data) and self._data[self._place] in blank:
-                self._place += 1
-            if self._place < len(self._data) or not self._fill():
-                return
-
-    def starts_with(self, byte: bytes) -> bool:
-        """Whether the next byte is this one."""
-        return self._data[self._place : self._place + 1] == byte
-
-    def take(self, count: int) -> bytes:
-        """The next bytes."""
-        taken = self._data[self._place : self._place + count]
-        self._place += count
+    def go(self, end: int) -> str:
+        """Go on to a place; the text up to it."""
+        taken = self.text[self.place : end]
+        self.line += taken.count("\n")
+        self.place = end
         return taken
 
-    def take_all(self) -> bytes:
-        """The rest of the file, which must be small."""
-        while self._fill():
+    def is_left(self) -> bool:
+        """Go past what is between values; whether anything comes, of which enough is held then."""
+        while True:
+            found = _BETWEEN.match(self.text, self.place)
+            self.go(found.end() if found else self.place)
+            if self.place < len(self.text):
+                break
+            if not self.fill():
+                return False
+        while len(self.text) - self.place <= LONGEST_LINE + BLOCK and self.fill():
             pass
-        return self.take(len(self._data)).strip()
+        return True
 
-    def keep(self, count: int) -> bytes:
-        """Give back all but the first bytes of the object that was taken last."""
-        self._place = self._begin
-        return self.take(count).rstrip().rstrip(b",").rstrip()
-
-    def take_object(self) -> bytes:
-        """The bytes up to the end of the object or value that begins here.
-
-        It ends with the brace that closes it; where none does, before the next line that begins
-        with a brace, else with the file.
-        """
-        depth, is_text, place = 0, False, self._place
-        self._begin = place
+    def next_object(self) -> int:
+        """The place of the next line that begins with a brace, or of the end of the file."""
+        done = self.place + 1
         while True:
-            found = (_IN_TEXT if is_text else _OUTSIDE).search(self._data, place)
-            if found is None or found[0] == b"\\":  # what is escaped has not come yet
-                done = len(self._data) - self._place
-                if found is not None:
-                    done = found.start() - self._place
-                if not self._fill():
-                    return self._up_to_next_object()
-                place = self._place + done
-                continue
-            place = found.end()
-            byte = found[0][:1]
-            if byte == b'"':
-                is_text = not is_text
-            elif byte == b"\n":  # no text of JSON runs over a line: a quote is missing
-                return self._up_to_next_object()
-            elif byte in (b"{", b"["):
-                depth += 1
-            elif byte in (b"}", b"]"):
-                depth -= 1
-                if depth == 0:
-                    return self.take(place - self._place)
-                if depth < 0:  # the end of the list after something else, or a brace too many
-                    raw = self._data[self._place : place - 1].strip()
-                    if byte == b"]" and raw:
-                        return self.take(place - 1 - self._place).strip()
-                    return self._up_to_next_object()
-            elif byte == b"," and depth == 0:
-                return self.take(place - 1 - self._place).strip()
-
-    def _up_to_next_object(self) -> bytes:
-        """The bytes before the next line that begins with a brace, or before the end."""
-        place = self._place
-        while True:
-            found = _NEXT_OBJECT.search(self._data, place)
+            found = _NEXT_OBJECT.search(self.text, done)
             if found is not None:
-                return self.take(found.start() - self._place).strip().rstrip(b",").rstrip()
-            done = max(len(self._data) - self._place - 4096, 0)
-            if not self._fill():
-                return self.take(len(self._data) - self._place).strip()
-            place = self._place + done
+                return found.start()
+            done = max(len(self.text) - 4096, self.place + 1) - self.place
+            if not self.fill():
+                return len(self.text)
+            done += self.place
 
 
-def _row_of(
-    number: int, raw: bytes, value: Any, contract: Contract, unread: set[str]
-) -> Row | Broken:
-    if not isinstance(value, _Object):
-        return Broken(number, raw, "the line is no JSON object")
-    cells: dict[str, str | None] = {}
-    for title, item in value:
-        name = contract.canonical(title)
-        if name not in contract.names:
-            if len(unread) < SHOWN_NAMES:
-                unread.add(name)
+def _json_items(text: _Text) -> Iterator[tuple[int, str, Any]]:
+    """What stands in a JSON file one after the other: number, text, and the value or a fault.
+
+    Each letter of the file that is not between values is in the text of one item.
+    """
+    number = lists = 0
+    is_list, is_first, is_sound = False, True, True
+    while text.is_left():
+        letter = text.text[text.place]
+        if letter == "[" and (is_first or _LIST_OF_ROWS.match(text.text, text.place)):
+            is_list, is_first = is_list or is_first, False
+            lists += 1
+            text.go(text.place + 1)
             continue
-        if name in cells:
-            return Broken(number, raw, f"the object names {name} more than once")
-        if isinstance(item, list):
-            return Broken(number, raw, f"the object has nested values in {name}")
-        cells[name] = _cell_of(item)
-    if any("\0" in cell for cell in cells.values() if cell):
-        return Broken(number, raw, "the line holds a NUL byte")
+        is_first = False
+        if letter == "]" and lists:
+            lists -= 1
+            text.go(text.place + 1)
+            continue
+        number = number + 1 if is_list else max(text.line, number + 1)
+        end, value = _value_of(text, _END_IN_LIST if lists else _END)
+        is_sound = not isinstance(value, _Fault)
+        raw = text.go(end)
+        yield number, raw if is_sound else raw.rstrip(" \t\r\n,"), value
+    if lists and is_sound:
+        number = number + 1 if is_list else max(text.line, number + 1)
+        yield number, "", _Fault("the list does not end; the file may be cut short")
+
+
+def _value_of(text: _Text, ends: re.Pattern[str]) -> tuple[int, Any]:
+    """Where the value that comes next ends, and the value or what is wrong with it."""
+    reason, inside = "the line is not JSON", None
+    is_too_long = False
     try:
-        for cell in cells.values():
-            (cell or "").encode("utf-8")
-    except UnicodeEncodeError:  # half a character, written as an escape
-        return Broken(number, raw, "the line is not UTF-8")
-    return Row(number, [cells.get(name) for name in contract.names])
+        value, end = _decoder.raw_decode(text.text, text.place)
+        is_too_long = end - text.place > LONGEST_LINE
+        if not is_too_long:
+            if _WHOLE.match(text.text, end):
+                return end, value
+            found = ends.search(text.text, end)
+            end = found.start() if found else text.next_object()
+            return end, _Fault("the line has text after its object")
+    except json.JSONDecodeError as error:
+        is_cut = (
+            error.msg.startswith("Unterminated string") or error.pos > text.place + LONGEST_LINE
+        )
+        is_too_long = is_cut and len(text.text) > text.place + LONGEST_LINE
+    except (ValueError, RecursionError):
+        pass
+    if is_too_long:
+        inside = _list_of_objects(text.text, text.place)
+    limit = text.next_object()  # the objects on the lines after it must not go with it
+    end = text.place
+    if text.text[end] in "{[":
+        closed = _closing(text.text, text.place, limit)
+        if closed is None or _WHOLE.match(text.text, closed):
+            return closed or limit, _Fault(reason, inside)
+        end = closed
+    found = ends.search(text.text, end, limit)
+    return found.start() if found else limit, _Fault(reason, inside)
+
+
+def _closing(text: str, place: int, limit: int) -> int | None:
+    """The place after the bracket that closes the one at a place; None where none does."""
+    depth = 0
+    for token in _TOKEN.finditer(text, place, limit):
+        letter = token[0][0]
+        if letter == '"':
+            if len(token[0]) == 1 or token[0][-1] != '"':
+                return None
+            continue
+        depth += 1 if letter in "{[" else -1
+        if depth == 0:
+            return token.end()
+    return None
+
+
+def _list_of_objects(text: str, place: int) -> str | None:
+    """The path of the first list of objects in an object that is too long to be read."""
+    path: list[tuple[str, str]] = []  # brackets that are open, each with the name that it has
+    name = ""
+    for token in _TOKEN.finditer(text, place, place + LONGEST_LINE):
+        letter = token[0][0]
+        if letter == '"':
+            name = token[0][1:-1]  # the last one before a bracket is what that is called
+        elif letter in "}]":
+            if path:
+                path.pop()
+            name = ""
+        else:
+            if letter == "{" and path and path[-1][0] == "[":
+                return ".".join(name for _, name in path if name)
+            path.append((letter, name))
+            name = ""
+    return None
+
+
+class _RowMaker:
+    """Makes rows of objects.
+
+    Args:
+        contract: says which cells a row has, and in which order.
+        unread: gets the names that the contract does not know, the first few of them.
+    """
+
+    _MANY_TITLES = 10_000
+
+    def __init__(self, contract: Contract, unread: set[str]) -> None:
+        self._contract = contract
+        self._unread = unread
+        self._names: dict[str, str | None] = {}
+        self._required = [column.name for column in contract.columns if column.required]
+
+    def row_of(self, number: int, raw: str, value: Any) -> Row | Broken:
+        """The row of an object, or what is wrong with it."""
+        data = raw.encode("utf-8", "surrogateescape")
+        fault = _fault_of(data) if isinstance(value, _Fault) or not raw.isascii() else None
+        if fault is not None:
+            inside = value.objects_inside if isinstance(value, _Fault) else None
+            return Broken(number, data, fault, inside)
+        if isinstance(value, _Fault):
+            return Broken(number, data, value.reason, value.objects_inside)
+        if not isinstance(value, _Object):
+            return Broken(number, data, "the line is no JSON object")
+        cells: dict[str, str | None] = {}
+        others: list[tuple[str, Any]] = []
+        for title, item in value:
+            name = self._name(title)
+            if name is None:
+                others.append((title, item))
+                continue
+            if name in cells:
+                return Broken(number, data, f"the object names {name} more than once")
+            if isinstance(item, list):
+                return Broken(number, data, f"the object has nested values in {name}")
+            cells[name] = _cell_of(item)
+        if others:
+            # What it has in place of what it lacks would be nowhere.
+            lacking = [name for name in self._required if name not in cells]
+            if lacking or not cells:
+                inside = self._objects_inside(others, takes_empty=not cells)
+                if inside is not None:
+                    return Broken(number, data, f"the objects are inside {inside}", inside)
+                lacking = lacking or [self._contract.names[0]]
+                return Broken(number, data, f"the object has no {', '.join(lacking)}")
+            if len(self._unread) < SHOWN_NAMES:
+                self._unread.update(title.strip() for title, _ in others[:SHOWN_NAMES])
+        if any("\0" in cell for cell in cells.values() if cell):
+            return Broken(number, data, "the line holds a NUL byte")
+        try:
+            for cell in cells.values():
+                (cell or "").encode("utf-8")
+        except UnicodeEncodeError:  # half a character, written as an escape
+            return Broken(number, data, "the line is not UTF-8")
+        return Row(number, [cells.get(name) for name in self._contract.names])
+
+    def _name(self, title: str) -> str | None:
+        """The contract's name of a member; None where it has none."""
+        try:
+            return self._names[title]
+        except KeyError:
+            name: str | None = self._contract.canonical(title)
+            if name not in self._contract.names:
+                name = None
+            if len(self._names) < self._MANY_TITLES:
+                self._names[title] = name
+            return name
+
+    def _objects_inside(self, members: list[tuple[str, Any]], *, takes_empty: bool) -> str | None:
+        """The path of the objects within members that know most columns, or of a list of some."""
+        best: tuple[int, str | None] = (-1, None)
+        ahead = deque(members)
+        while ahead:
+            path, item = ahead.popleft()
+            known = -1
+            if isinstance(item, _Object):
+                known = sum(self._name(title) is not None for title, _ in item) or -1
+                ahead.extend((f"{path}.{title}", inner) for title, inner in item)
+            elif isinstance(item, list):
+                if any(isinstance(inner, _Object) for inner in item) or (takes_empty and not item):
+                    known = 0
+                ahead.extend((path, inner) for inner in item)
+            if known > best[0]:
+                best = (known, path)
+        return best[1]
+
+
+_THREE_PLACES = re.compile(r"-?\d+\.\d\d0")  # 2.500 as a text may be meant as 2500
 
 
 def _cell_of(item: Any) -> str | None:
@@ -525,6 +638,8 @@ def _cell_of(item: Any) -> str | None:
         return None
     if isinstance(item, bool):
         return "true" if item else "false"
+    if isinstance(item, _Number) and _THREE_PLACES.fullmatch(item):
+        return item.rstrip("0").rstrip(".")
     return str(item)
 
 

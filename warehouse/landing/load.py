@@ -32,7 +32,7 @@ from warehouse.landing.files import (
     open_file,
     scan,
 )
-from warehouse.landing.lines import Broken, Row
+from warehouse.landing.lines import Broken, Row, Tally
 from warehouse.landing.plan import LOADED, REFUSED, Known, Plan, Present, decide
 from warehouse.settings import ROOT
 
@@ -364,10 +364,10 @@ class FeedLoad(ABC):
             raise RefusedError("cannot be read as Parquet; copy it again")
         file_id = self._take_ids(1)
         read = 0
-        unread: set[str] = set()
+        tally = Tally()
         with open_file(file.found.path, layout.is_compressed) as opened:
             items: Iterable[Row | Broken] = (
-                lines.read_json(opened, contract, unread)
+                lines.read_json(opened, contract, tally)
                 if layout.kind == "json"
                 else lines.read_csv(opened, layout, contract, ends_with_cr=file.scan.ends_with_cr)
             )
@@ -378,8 +378,10 @@ class FeedLoad(ABC):
                     [item for item in chunk if isinstance(item, Row)],
                     [item for item in chunk if isinstance(item, Broken)],
                 )
-        if unread:
-            notes = (*file.scan.notes, *column_notes(sorted(unread), []))
+        if layout.kind == "json":
+            _compare_counts(file.scan, tally, read)
+        if tally.unread:
+            notes = (*file.scan.notes, *column_notes(sorted(tally.unread), []))
             file.scan = replace(file.scan, notes=notes)
         return self._entry(file_id, file, replaced, rows=read, fast=False)
 
@@ -607,6 +609,20 @@ def table_of_rows(rows: Sequence[Row], contract: Contract) -> pyarrow.Table:
             "_line_number": pyarrow.array([row.number for row in rows], pyarrow.int64()),
         }
     )
+
+
+def _compare_counts(scanned: Scan, tally: Tally, read: int) -> None:
+    """Hold what the reader of JSON gave against what was counted without it.
+
+    Raises:
+        RefusedError: something is missing, or came twice.
+    """
+    counted = scanned.rows if scanned.rows is not None and not tally.broken else read
+    if (counted, scanned.braces) != (read, tally.braces):
+        raise RefusedError(
+            f"holds {counted} objects and {scanned.braces} braces, of which {read} and "
+            f"{tally.braces} were read. Please report this file; it would lose rows"
+        )
 
 
 def _some_at_a_time(files: Sequence[File]) -> Iterator[Sequence[File]]:
