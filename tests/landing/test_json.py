@@ -21,6 +21,8 @@ from warehouse.landing.lines import LONGEST_LINE, Broken, Row, Tally, read_json
 JOBS = Contract("jobs", (Column("id", required=True), Column("job", required=True), Column("note")))
 TWO = b'{"id": 1, "job": "a"}', b'{"id": 2, "job": "b"}'
 MARKER = re.compile(rb"MARK\d+X")
+# Damage may join two objects into a whole one, whose other members are unknown columns.
+MEMBER = re.compile(rb'"([^"]*)"\s*:\s*"[^"]*?(MARK\d+X)')
 
 
 def read(content: bytes) -> tuple[list[Row], list[Broken]]:
@@ -306,7 +308,10 @@ def lose_no_marker(rounds: range) -> None:
             continue
         cells = [(cell or "").encode() for row in rows for cell in row.cells]
         found = markers([*cells, *(item.text for item in broken)])
-        assert found == markers([content]), (number, content)
+        unread = markers([text for title, text in MEMBER.findall(content) if title != b"job"])
+        expected = markers([content])
+        assert found <= expected, (number, content)
+        assert expected - found <= unread, (number, content)
         clean += len(rows)
     assert refused < len(rounds) / 20
     assert clean > len(rounds)

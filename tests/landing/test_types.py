@@ -227,6 +227,29 @@ def test_numbers_that_would_lose_digits_are_refused_with_the_reason(
     assert "a.parquet is refused: it has numbers in column date that would lose digits" in warning
 
 
+@pytest.mark.parametrize("nanosecond", [0, 1])
+def test_int96_times_are_read_to_the_last_digit_or_refused(
+    compiled: dict[str, Compiled], tmp_path: Path, nanosecond: int
+) -> None:
+    folder = tmp_path / "ads_spend"
+    folder.mkdir()
+    far = [dt.datetime(9999, 12, 31, 23, 59), dt.datetime(1, 1, 1), None]
+    near = pa.array([1_700_000_000_123_456_000 + nanosecond], pa.timestamp("ns"))
+    for name, array in (("far", pa.array(far, pa.timestamp("us"))), ("near", near)):
+        content = parquet_of(compiled["ads_spend"], array, use_deprecated_int96_timestamps=True)
+        (folder / f"{name}.parquet").write_bytes(content)
+    loading = Loading(compiled["ads_spend"], folder)
+    warnings = loading.load()
+    found = loading.rows("platform")
+    loading.close()
+    assert any("near.parquet is refused: it has nanoseconds" in text for text in warnings) is bool(
+        nanosecond
+    )
+    texts = [(str(time),) for time in far[:2]]
+    last = [] if nanosecond else [("2023-11-14 22:13:20.123456",)]
+    assert [row for row in found if row != (None,)] == [("9999-12-31 23:59:00",), texts[1], *last]
+
+
 @pytest.mark.parametrize("title", ["file_index", "File_Index", "filename", "file_row_number"])
 def test_a_column_that_is_called_as_one_of_the_engines_moves_no_row(
     compiled: dict[str, Compiled], tmp_path: Path, title: str

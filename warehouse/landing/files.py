@@ -651,16 +651,19 @@ def _scan_parquet(found: Found, contract: Contract) -> Scan:
     digest = _hash(found.path, is_compressed=False)
     try:
         columns, counted, read = _look_into_parquet(found.path)
+        if counted != read:
+            raise RefusedError(
+                f"is a Parquet file of {counted:,} rows by its metadata, of which {read:,} can be "
+                "read; copy it again"
+            )
+        layout, notes = _parquet_layout(columns, contract)
+        for column in columns:
+            if column.type == "INT96" and contract.canonical(column.title) in contract.names:
+                _refuse_nanoseconds(found.path, column.title)
     # Of pyarrow, too, whose errors are these; the file can be read, as the hash shows.
     except (duckdb.Error, OSError, ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).replace(str(found.path), found.name).split())[:200]
         raise RefusedError(f"cannot be read as Parquet; copy it again. {reason}") from None
-    if counted != read:
-        raise RefusedError(
-            f"is a Parquet file of {counted:,} rows by its metadata, of which {read:,} can be "
-            "read; copy it again"
-        )
-    layout, notes = _parquet_layout(columns, contract)
     return Scan(digest, layout, rows=counted, notes=notes)
 
 
@@ -692,6 +695,27 @@ def _look_into_parquet(path: Path) -> tuple[list[_ParquetColumn], int, int]:
         values = ", ".join(f'"{_escaped(column.name)}"' for column in columns)
         ((read, _total),) = found.aggregate(f"count(*), bit_xor(hash({values}))").fetchall()
     return columns, metadata.num_rows, read
+
+
+def _refuse_nanoseconds(path: Path, title: str) -> None:
+    """Refuse times that are kept as INT96 and have digits below a microsecond: DuckDB drops them.
+
+    Raises:
+        RefusedError: there is one.
+    """
+    from pyarrow import int64, parquet
+
+    batches = (
+        parquet.ParquetFile(path, coerce_int96_timestamp_unit=unit).iter_batches(columns=[title])
+        for unit in ("us", "ns")
+    )
+    for parts in zip(*batches, strict=True):
+        micros, nanos = (part.column(0).cast(int64()).fill_null(0).to_numpy() for part in parts)
+        if (micros * 1000 != nanos).any():  # far from 1970 both run over alike
+            raise RefusedError(
+                f"has nanoseconds in column {title} (INT96), which would be lost; write it as a "
+                "TIMESTAMP"
+            )
 
 
 # Types whose text has every digit of the value; others are refused. A double is written with the
