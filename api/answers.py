@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
 from cachetools import LRUCache
 from flask import Response, g, request
 
 from api import formats
-from api.catalog import Catalog, Mart
+from api.catalog import Catalog, Column, Mart
 from api.formats import ARROW, CSV, JSON, PARQUET, Format
 from api.query import Condition, PageQuery, order_by, quoted
 from api.safety import add_headers
@@ -19,7 +21,7 @@ from api.snapshots import Snapshot, SnapshotStore
 from api.tokens import Token
 
 # Part of every ETag: raise it when the same question gets another answer from the same snapshot.
-SHAPE = 1
+SHAPE = 2
 
 _ALIASES = 8192  # spellings that are remembered; some 2 MB, as a digest has one size
 
@@ -233,8 +235,8 @@ def page_question(
     def make() -> tuple[bytes, Mapping[str, str]]:
         return _page(store, snapshot, query, shape, allowed)
 
-    key = Key(snapshot.version, resource, query.key, shape.suffix, scopes)
-    return Question(key, make)
+    asked = f"{query.key} {store.page_bytes}"
+    return Question(Key(snapshot.version, resource, asked, shape.suffix, scopes), make)
 
 
 def rows_allowed(mart: Mart, token: Token | None) -> tuple[Condition, tuple[str, ...]]:
@@ -253,47 +255,188 @@ def rows_allowed(mart: Mart, token: Token | None) -> tuple[Condition, tuple[str,
     return Condition(f"{quoted(mart.row_scope)} in ({places})", scopes), scopes
 
 
+@dataclass(frozen=True)
+class _Page:
+    """Rows of a page in their format, and what the answer says beside them.
+
+    Attributes:
+        body: the bytes.
+        rows: how many it has.
+        following: the cursor of the next page; None: there is none.
+    """
+
+    body: bytes
+    rows: int
+    following: str | None
+
+
 def _page(
     store: SnapshotStore, snapshot: Snapshot, query: PageQuery, shape: Format, allowed: Condition
 ) -> tuple[bytes, Mapping[str, str]]:
-    mart = query.mart
-    columns = [mart.columns[name] for name in query.columns]
-    shown = formats.select_list(columns, shape)
-    keys = [f'cast({quoted(term.column)} as varchar) as "key {term}"' for term in query.order]
-    where = query.where()
-    order = "" if snapshot.has_order(mart, query.order) else order_by(query.order)
-    # The page first, then its text: or every row of the mart would be written before the sort.
-    # DuckDB keeps the order of a sorted, limited subquery.
-    sql = (
-        f"select {', '.join([shown, *keys])} from (select * from {quoted(mart.name)}"
-        f" where ({allowed.sql}) and ({where.sql})"
-        f" {order} limit {query.limit + 1})"
-    )
-    values = allowed.values + where.values
+    """A page that ends before it has too many bytes; one row that has them by itself is cut."""
+    most = store.page_bytes
+    count, is_last = query.limit, None
+    if _widest(store, snapshot, query) * query.limit > most:
+        count, is_last = _rows_that_fit(store, snapshot, query, allowed)
+    page = None
+    if count > 0:
+        page = _read_page(store, snapshot, query, shape, allowed, count, is_last)
+        while len(page.body) > most and page.rows > 1:  # it is longer than what it is made of
+            count = max(1, min(page.rows - 1, page.rows * most // len(page.body)))
+            page = _read_page(store, snapshot, query, shape, allowed, count, is_last=False)
+    headers: dict[str, str] = {}
+    if page is None or (page.rows == 1 and len(page.body) > most):
+        longest = most // _BYTES_OF_A_CHARACTER // max(1, len(_texts(query)))
+        cut = _longer_than(store, snapshot, query, allowed, longest)
+        page = _read_page(store, snapshot, query, shape, allowed, 1, None, longest, cut)
+        headers = {"X-Truncated": "true", "X-Cut-Columns": ", ".join(map(quote, cut))}
+    about = page_headers(query.mart.name, snapshot.version, shape, page.following)
+    return page.body, about | headers
 
+
+# In JSON a character takes up to six bytes; two are for what stands around it.
+_BYTES_OF_A_CHARACTER = 8
+
+
+def _texts(query: PageQuery) -> list[Column]:
+    """The columns of a page whose values may have any length."""
+    columns = (query.mart.columns[name] for name in query.columns)
+    return [column for column in columns if formats.is_text(column)]
+
+
+def _rows_of(
+    snapshot: Snapshot, query: PageQuery, allowed: Condition, shown: str, limit: int
+) -> tuple[str, tuple[object, ...]]:
+    """The query of the first rows of a page, and its values.
+
+    What is to be shown is made of those rows alone, or it would be made of every row of the mart
+    before the sort. DuckDB keeps the order of a sorted, limited subquery.
+    """
+    where = query.where()
+    order = "" if snapshot.has_order(query.mart, query.order) else order_by(query.order)
+    sql = (
+        f"select {shown} from (select * from {quoted(query.mart.name)}"
+        f" where ({allowed.sql}) and ({where.sql}) {order} limit {limit})"
+    )
+    return sql, allowed.values + where.values
+
+
+def _widest(store: SnapshotStore, snapshot: Snapshot, query: PageQuery) -> int:
+    """A number of bytes that no row of a page exceeds, before it is written in a format.
+
+    Looks at each text column once for a snapshot, however many pages are asked for.
+    """
+    known = snapshot.widths.get(query.mart.name)
+    if known is None:
+        texts = [column for column in query.mart.columns.values() if formats.is_text(column)]
+        sizes = ", ".join(f"max({formats.size_sql(column)})" for column in texts)
+        name = quoted(query.mart.name)
+        (found,) = store.rows(snapshot, f"select {sizes} from {name}", []) if texts else ((),)
+        known = {column.name: size or 0 for column, size in zip(texts, found, strict=True)}
+        snapshot.widths[query.mart.name] = known
+    return sum(known.get(name, formats.BYTES_OF_A_NUMBER) for name in query.columns)
+
+
+def _rows_that_fit(
+    store: SnapshotStore, snapshot: Snapshot, query: PageQuery, allowed: Condition
+) -> tuple[int, bool | None]:
+    """How many rows of a page have no more bytes than one may, and whether they are the last.
+
+    Returns:
+        0 and None when the first row has too many by itself.
+    """
+    texts = _texts(query)
+    fixed = formats.BYTES_OF_A_NUMBER * (len(query.columns) - len(texts))
+    size = " + ".join([str(fixed), *(formats.size_sql(column) for column in texts)])
+    where = query.where()
+    # Sizes before the sort: it need not carry the texts.
+    terms = "".join(f", {quoted(term.column)}" for term in query.order)
+    order = "" if snapshot.has_order(query.mart, query.order) else order_by(query.order)
+    rows = store.rows(
+        snapshot,
+        f'select "bytes of a row" from (select {size} as "bytes of a row"{terms}'
+        f" from {quoted(query.mart.name)} where ({allowed.sql}) and ({where.sql}))"
+        f" {order} limit {query.limit + 1}",
+        allowed.values + where.values,
+    )
+    if not rows:
+        return query.limit, True
+    total = count = 0
+    for (size_of_row,) in rows[: query.limit]:
+        total += size_of_row
+        if total > store.page_bytes:
+            break
+        count += 1
+    return count, count == len(rows) if count else None
+
+
+def _longer_than(
+    store: SnapshotStore, snapshot: Snapshot, query: PageQuery, allowed: Condition, longest: int
+) -> list[str]:
+    """The columns whose value in the first row of a page is cut at so many characters."""
+    texts = _texts(query)
+    flags = ", ".join(
+        f"{formats.cut_sql(column, longest)} is distinct from {quoted(column.name)}"
+        for column in texts
+    )
+    (row,) = store.rows(snapshot, *_rows_of(snapshot, query, allowed, flags, 1))
+    return [column.name for column, is_cut in zip(texts, row, strict=True) if is_cut]
+
+
+def _read_page(
+    store: SnapshotStore,
+    snapshot: Snapshot,
+    query: PageQuery,
+    shape: Format,
+    allowed: Condition,
+    count: int,
+    is_last: bool | None,
+    longest: int = 0,
+    cut: Sequence[str] = (),
+) -> _Page:
+    """The first rows of a page, in their format.
+
+    Args:
+        store: runs the query.
+        snapshot: the snapshot to read.
+        query: the page.
+        shape: the format.
+        allowed: the rows that may be shown.
+        count: how many rows.
+        is_last: whether no row comes after them; None: to be found out, by reading one more.
+        longest: characters at which texts are cut; 0: they are whole.
+        cut: the columns that are cut, to be told.
+    """
+    columns = [query.mart.columns[name] for name in query.columns]
+    shown = formats.select_list(columns, shape, longest)
+    keys = [f'cast({quoted(term.column)} as varchar) as "key {term}"' for term in query.order]
+    sql, values = _rows_of(
+        snapshot, query, allowed, ", ".join([shown, *keys]), count + (is_last is None)
+    )
     following = None
     if shape in (ARROW, PARQUET):
         table = store.arrow(snapshot, sql, values)
-        if table.num_rows > query.limit:
-            last = table.slice(query.limit - 1, 1)
+        read = table.num_rows
+        if (read > count) if is_last is None else not is_last:
+            last = table.slice(min(read, count) - 1, 1)
             following = query.next_cursor(
                 snapshot.version, [last[f"key {term}"][0].as_py() for term in query.order]
             )
-        page = table.slice(0, query.limit).select(range(len(columns)))
-        body = formats.table_as_bytes(page, shape)
+        page = table.slice(0, count).select(range(len(columns)))
+        return _Page(formats.table_as_bytes(page, shape), page.num_rows, following)
+    width = 1 if shape is JSON else len(columns)
+    rows = store.rows(snapshot, sql, values)
+    if (len(rows) > count) if is_last is None else not is_last:
+        following = query.next_cursor(snapshot.version, rows[min(len(rows), count) - 1][width:])
+    del rows[count:]
+    if shape is JSON:
+        about: dict[str, Any] = {**formats.meta(snapshot.catalog, following)}
+        if cut:
+            about["cut"] = cut
+        body = formats.rows_as_json([row[0] for row in rows], about)
     else:
-        width = 1 if shape is JSON else len(columns)
-        rows = store.rows(snapshot, sql, values)
-        if len(rows) > query.limit:
-            following = query.next_cursor(snapshot.version, rows[query.limit - 1][width:])
-            del rows[query.limit :]
-        if shape is JSON:
-            body = formats.rows_as_json(
-                [row[0] for row in rows], formats.meta(snapshot.catalog, following)
-            )
-        else:
-            body = formats.rows_as_csv(query.columns, [row[:width] for row in rows])
-    return body, page_headers(mart.name, snapshot.version, shape, following)
+        body = formats.rows_as_csv(query.columns, [row[:width] for row in rows])
+    return _Page(body, len(rows), following)
 
 
 def page_headers(name: str, version: str, shape: Format, following: str | None) -> dict[str, str]:

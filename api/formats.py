@@ -123,30 +123,74 @@ def _quality(parameters: Sequence[str]) -> float | None:
 # ---------------------------------------------------------------------------- as SQL
 
 
-def text_sql(column: Column) -> str:
-    """A column as text for JSON and CSV: exact digits, ISO 8601 times, no NaN or Infinity."""
+_ITEMS_OF_A_CUT_LIST = 20
+BYTES_OF_A_NUMBER = 16  # about what one takes, also a date or a flag; texts are measured
+
+
+def is_text(column: Column) -> bool:
+    """Whether a column's values may have any length."""
+    return column.type.endswith("[]") or base_type(column) == "VARCHAR"
+
+
+def size_sql(column: Column) -> str:
+    """The bytes of a value of a text column; a list's as it is written."""
+    name = quoted(column.name)
+    text = f"cast({name} as varchar)" if column.type.endswith("[]") else name
+    return f"coalesce(strlen({text}), 0)"
+
+
+def cut_sql(column: Column, longest: int) -> str:
+    """A column with texts of more than so many characters cut; lists to some items of theirs."""
+    name = quoted(column.name)
+    if not is_text(column):
+        return name
+    if not column.type.endswith("[]"):
+        return f"left({name}, {longest})"
+    cut = f"{name}[:{_ITEMS_OF_A_CUT_LIST}]"
+    if column.type == "VARCHAR[]":
+        cut = f"list_transform({cut}, lambda item: left(item, {longest // _ITEMS_OF_A_CUT_LIST}))"
+    return f"case when {size_sql(column)} <= {longest} then {name} else {cut} end"
+
+
+def text_sql(column: Column, longest: int = 0) -> str:
+    """A column as text for JSON and CSV: exact digits, ISO 8601 times, no NaN or Infinity.
+
+    Args:
+        column: the column.
+        longest: characters at which a text is cut; 0: it is whole.
+    """
     name = quoted(column.name)
     kind = base_type(column)
     if kind == "TIMESTAMP":
         return f"replace(cast({name} as varchar), ' ', 'T') || 'Z'"
     if kind in ("DOUBLE", "FLOAT"):
         return f"case when isfinite({name}) then {name} end"
-    return name
+    return cut_sql(column, longest) if longest else name
 
 
-def select_list(columns: Sequence[Column], shape: Format) -> str:
-    """What to select for a format: for JSON one text per row, else a column for each."""
+def select_list(columns: Sequence[Column], shape: Format, longest: int = 0) -> str:
+    """What to select for a format: for JSON one text per row, else a column for each.
+
+    Args:
+        columns: those to show.
+        shape: the format.
+        longest: characters at which texts are cut; 0: they are whole.
+    """
     if shape is JSON:
-        members = ", ".join(f"{quoted(column.name)} := {text_sql(column)}" for column in columns)
+        members = ", ".join(
+            f"{quoted(column.name)} := {text_sql(column, longest)}" for column in columns
+        )
         return f"cast(to_json(struct_pack({members})) as varchar)"
     if shape is CSV:
         return ", ".join(
-            f"to_json({quoted(column.name)})"
+            f"to_json({text_sql(column, longest)})"
             if column.type.endswith("[]")
-            else f"cast({text_sql(column)} as varchar)"
+            else f"cast({text_sql(column, longest)} as varchar)"
             for column in columns
         )
-    return ", ".join(quoted(column.name) for column in columns)
+    if not longest:
+        return ", ".join(quoted(column.name) for column in columns)
+    return ", ".join(f"{cut_sql(column, longest)} as {quoted(column.name)}" for column in columns)
 
 
 # ---------------------------------------------------------------------------- as bytes

@@ -20,6 +20,8 @@ from warehouse.published import PublishedError
 
 FEED_HEALTH, EXPECTATION_RESULTS = "feed_health", "expectation_results"
 
+LONGEST_TEXT = 10_000  # characters of what an expectation observed, and of other texts
+
 OK, WARNING = "ok", "warning"  # of a snapshot; or stale
 FRESH, LATE, STALE, UNKNOWN, UNCHECKED = "fresh", "late", "stale", "unknown", "unchecked"
 
@@ -215,7 +217,7 @@ def _rows(
     store: SnapshotStore, snapshot: Snapshot, mart: Mart, condition: Condition
 ) -> Iterator[dict[str, Any]]:
     """Rows of a mart as JSON has them."""
-    shown = formats.select_list([*mart.columns.values()], JSON)
+    shown = formats.select_list([*mart.columns.values()], JSON, LONGEST_TEXT)
     sql = f"select {shown} from {quoted(mart.name)} where {condition.sql} {order_by(mart.order)}"
     for (text,) in store.rows(snapshot, sql, condition.values):
         yield json.loads(text, parse_float=Decimal)

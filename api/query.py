@@ -37,6 +37,7 @@ NULL_TESTS = {"is.null": "{column} is null", "is.not_null": "{column} is not nul
 RESERVED = ("columns", "order", "limit", "cursor", "version")
 
 MAX_LIST = 500
+MAX_CURSOR = 7 * 1024  # characters; a query may have 8 KB
 _OPERATOR = re.compile(r"(eq|ne|gt|gte|lt|lte|in)\.(.*)", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d{1,24}(\.\d{1,10})?", re.ASCII)
@@ -99,7 +100,13 @@ class PageQuery:
         """The cursor of the page that begins after the row with these values of the order."""
         content = [version, _fingerprint(self.normalised), *keys]
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        if len(cursor) > MAX_CURSOR:  # it could not be sent back
+            raise bad_parameter(
+                "order",
+                "ends this page at a text that is too long to go on from; order by other columns",
+            )
+        return cursor
 
 
 # ---------------------------------------------------------------------------- parameters

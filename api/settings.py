@@ -26,6 +26,8 @@ _ORIGIN = re.compile(
     re.ASCII,
 )
 
+_SMALLEST_PAGE = 64_000  # bytes, in which a row with all its numbers has room
+
 Value = TypeVar("Value")
 
 
@@ -59,6 +61,7 @@ class Settings:
             (`API_RATE_STORAGE`).
         cache_bytes: memory for cached answers, in bytes (`API_CACHE_BYTES`).
         memory_limit: memory DuckDB may use for one snapshot, in bytes (`API_MEMORY_LIMIT`).
+        page_bytes: of one page of rows (`API_PAGE_BYTES`).
         in_memory_bytes: largest snapshot, in bytes of Parquet, that is loaded into memory; a
             larger one is read from its files (`API_IN_MEMORY_BYTES`).
         query_seconds: time after which a query is stopped (`API_QUERY_SECONDS`).
@@ -82,6 +85,7 @@ class Settings:
     rate_storage: str = "memory://"
     cache_bytes: int = 64 * 1024**2
     memory_limit: int = 1024**3
+    page_bytes: int = 8 * 1024**2
     in_memory_bytes: int = 256 * 1024**2
     query_seconds: float = 10.0
     poll_seconds: float = 1.0
@@ -139,6 +143,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         rate_storage=read("API_RATE_STORAGE", _parse_storage, Settings.rate_storage),
         cache_bytes=read("API_CACHE_BYTES", parse_size, Settings.cache_bytes),
         memory_limit=read("API_MEMORY_LIMIT", parse_size, Settings.memory_limit),
+        page_bytes=read("API_PAGE_BYTES", _parse_page_size, Settings.page_bytes),
         in_memory_bytes=read("API_IN_MEMORY_BYTES", parse_size, Settings.in_memory_bytes),
         query_seconds=read("API_QUERY_SECONDS", _seconds(0.001, 3600), Settings.query_seconds),
         poll_seconds=read("API_POLL_SECONDS", _seconds(0.0, 3600), Settings.poll_seconds),
@@ -162,6 +167,13 @@ def parse_size(text: str) -> int:
     if match is None or match[2] not in _UNITS:
         raise ValueError("give a size, such as 64MB, 1GiB or 65536")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _parse_page_size(text: str) -> int:
+    size = parse_size(text)
+    if size < _SMALLEST_PAGE:
+        raise ValueError("give a size of at least 64KB, such as 8MiB")
+    return size
 
 
 def parse_limit(text: str) -> str:

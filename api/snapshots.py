@@ -68,6 +68,7 @@ class Snapshot:
             self._lease.release()
             raise
         self.version = version
+        self.widths: dict[str, dict[str, int]] = {}  # of text columns, by mart, once looked up
         self._readers = 0
         self._is_retired = False
         self._lock = threading.Lock()
@@ -207,6 +208,11 @@ class SnapshotStore:
         self._is_started = False
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    @property
+    def page_bytes(self) -> int:
+        """How many bytes a page of rows may have."""
+        return self._settings.page_bytes
 
     # ------------------------------------------------------------ following the log
 

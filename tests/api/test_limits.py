@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import http.client
+import io
 import itertools
 import re
 import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.http import parse_etags
 
+from api import answers as kept_answers
 from api import connections
-from api.answers import Answer, AnswerCache, alias_of, client_has
+from api.answers import AnswerCache, alias_of, client_has
 from api.connections import Guard
 from api.formats import FORMATS, _accepted, negotiate
 from api.problems import Problem
 from api.query import Parameters, read_version
 from api.safety import MAX_HEADERS
-from tests.api.server import Server
-from tests.api.support import NO_LIMITS, Api, as_problem
+from tests.api.server import Answer, Server
+from tests.api.support import (
+    NO_LIMITS,
+    SUFFIXES,
+    Api,
+    as_problem,
+    parsed,
+    publish_again,
+    read_csv,
+    serving,
+    wait_until,
+)
+from tests.support import Project
+from warehouse.published import PublishedFolder
 
 HOST = "127.0.0.1"
 GET = b"GET /health HTTP/1.1\r\n"
@@ -119,7 +141,8 @@ def test_what_the_cache_holds_is_bounded_in_bytes() -> None:
     for number in range(20_000):
         headers = (("X-Next-Cursor", f"{number}" * 1_000),)
         etag = f'"{hashlib.sha256(str(number).encode()).hexdigest()[:32]}"'
-        cache.keep(alias_of(f"{number}" * 1_000), Answer("v", "json", etag, headers, b"body"))
+        answer = kept_answers.Answer("v", "json", etag, headers, b"body")
+        cache.keep(alias_of(f"{number}" * 1_000), answer)
     held = sum(
         len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers)
         for answer in cache._answers.values()
@@ -381,3 +404,124 @@ def test_files_may_be_opened_as_many_as_the_system_lets_us(server: Server) -> No
     limits = Path(f"/proc/{worker_of(server)}/limits").read_text()
     (soft, hard) = re.findall(r"Max open files\s+(\d+)\s+(\d+)", limits)[0]
     assert int(soft) >= min(int(hard), 4096)
+
+
+# ---------------------------------------------------------------------------- pages
+
+
+SMALL_PAGE = 64_000
+KEYS = itemgetter("feed", "file", "line_number")
+ORDERS: tuple[dict[str, str], ...] = ({}, {"order": "-line_number"})
+
+
+def with_records(
+    published: PublishedFolder, size: int, every: int, source: PublishedFolder | None = None
+) -> str:
+    """Publish rejected rows of which some have a long record; it doubles when written as JSON."""
+    records = (
+        "select * replace (case when row_number() over (partition by feed order by line_number)"
+        f" % {every} = 0 then repeat('\"', {size}) else record end as record) from mart"
+    )
+    return publish_again(published.path, source or published, {"rejected_rows": records})
+
+
+def is_served(api: Api, version: str) -> bool:
+    return bool(api.get("/ready").json["version"] == version)
+
+
+def walk(api: Api, path: str, query: dict[str, str]) -> Iterator[Answer]:
+    """All pages of any format, by the cursor in the header."""
+    answer = api.get(path, query)
+    yield answer
+    while "x-next-cursor" in answer.headers:
+        answer = api.get(path, query | {"cursor": answer.headers["x-next-cursor"]})
+        yield answer
+
+
+def rows_of(answer: Answer, suffix: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = READ[suffix](answer.body)
+    return rows
+
+
+READ: dict[str, Callable[[bytes], Any]] = {
+    "json": lambda body: parsed(body)["data"],
+    "csv": lambda body: [row | {"line_number": int(row["line_number"])} for row in csv_of(body)],
+    "arrow": lambda body: pyarrow.ipc.open_stream(body).read_all().to_pylist(),
+    "parquet": lambda body: pyarrow.parquet.read_table(io.BytesIO(body)).to_pylist(),
+}
+
+
+def csv_of(body: bytes) -> list[dict[str, Any]]:
+    csv.field_size_limit(100_000_000)
+    return [dict(row) for row in read_csv(body)]
+
+
+@pytest.mark.parametrize("in_memory", ["256MB", "1"])
+def test_no_page_has_more_bytes_than_one_may_and_no_row_is_left_out(
+    published: PublishedFolder, built: Project, in_memory: str
+) -> None:
+    asked = {"limit": "1000", "feed": "orders"}
+    with serving(published, API_PAGE_BYTES=str(SMALL_PAGE), API_IN_MEMORY_BYTES=in_memory) as api:
+        plain = api.walk("marts/rejected_rows", asked)
+        expected = [KEYS(row) for row in plain]
+        for size, every, are_cut in ((5_000, 2, False), (40_000, 3, True), (300_000, 7, True)):
+            version = with_records(published, size, every, built.published)
+            wait_until(partial(is_served, api, version))
+            for suffix in SUFFIXES:
+                for order in ORDERS:
+                    path, query = f"marts/rejected_rows.{suffix}", asked | order
+                    answers = list(walk(api, path, query))
+                    assert {answer.status for answer in answers} == {200}
+                    assert max(len(answer.body) for answer in answers) <= SMALL_PAGE
+                    found = [row for answer in answers for row in rows_of(answer, suffix)]
+                    assert len(found) == len(expected)
+                    keys = [KEYS(row) for row in found]
+                    assert keys == (expected if not order else keys)
+                    assert sorted(keys) == sorted(expected)
+                    cut = [answer for answer in answers if "x-truncated" in answer.headers]
+                    assert all(answer.headers["x-cut-columns"] == "record" for answer in cut)
+                    assert all(len(rows_of(answer, suffix)) == 1 for answer in cut)
+                    if size == 300_000 or suffix == "json" or not are_cut:
+                        assert len(cut) == (len(expected) // every if are_cut else 0)
+                    whole = sum(row["record"] == '"' * size for row in found)
+                    assert whole == len(expected) // every - len(cut)
+
+
+def test_a_row_that_is_cut_says_so_and_its_other_columns_are_whole(
+    published: PublishedFolder,
+) -> None:
+    with_records(published, 300_000, 1)
+    with serving(published, API_PAGE_BYTES=str(SMALL_PAGE)) as api:
+        content = api.page("marts/rejected_rows")
+        assert content["meta"]["cut"] == ["record"]
+        assert len(content["data"]) == 1
+        assert content["meta"]["next"]
+        assert set(content["data"][0]["record"]) == {'"'}
+        without = {"columns": "feed,file,line_number,reasons", "limit": "5"}
+        rows = api.page("marts/rejected_rows", without)
+        assert len(rows["data"]) == 5
+        assert "cut" not in rows["meta"]
+        answer = api.get("marts/rejected_rows", {"order": "record", "limit": "1"})
+        problem = as_problem(answer, 400, "bad-parameter")
+        assert problem["parameter"] == "order"
+        assert api.page("marts/rejected_rows", {"feed": "none such"})["data"] == []
+
+
+def test_a_record_of_50_mb_makes_no_request_fail(published: PublishedFolder) -> None:
+    with_records(published, 50_000_000, 100)
+    with serving(published) as api, ThreadPoolExecutor(8) as threads:
+        queries = [
+            {"limit": "1000"},
+            {"order": "-line_number"},
+            {"limit": "1000", "feed": "orders"},
+        ]
+        api.token("*")  # once, and not by eight threads
+        asked = [
+            threads.submit(api.get, f"marts/rejected_rows.{suffix}", query)
+            for suffix in SUFFIXES
+            for query in queries
+        ]
+        answers = [answer.result() for answer in asked]
+        assert {answer.status for answer in answers} == {200}
+        assert max(len(answer.body) for answer in answers) <= 8 * 1024**2
+        assert api.get("quality").status == 200

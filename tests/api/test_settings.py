@@ -70,6 +70,7 @@ def test_origins_are_as_browsers_send_them(text: str, origins: tuple[str, ...]) 
         ("API_RATE_STORAGE", "file:limits"),
         ("API_CACHE_BYTES", "64 elephants"),
         ("API_CACHE_BYTES", "-1"),
+        ("API_PAGE_BYTES", "10KB"),
         ("API_MEMORY_LIMIT", "1e9"),
         ("API_IN_MEMORY_BYTES", "MB"),
         ("API_QUERY_SECONDS", "0"),
