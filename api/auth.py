@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Collection
@@ -93,13 +94,24 @@ def authenticate(header: str) -> Token:
 def spend_open(kind: str) -> None:
     """Count a request without a token from the address that it comes from.
 
+    When the budget is used up, a request that has a valid token all the same is counted as one of
+    the token's: whoever shares the address with others must not be locked out.
+
     Args:
         kind: what is counted apart, such as `probe`.
 
     Raises:
-        Problem: 429, the budget of the address is used up.
+        Problem: 429, the budget is used up.
     """
-    limits.spend_open(kind, network_of(request.remote_addr))
+    standing = limits.spend_open(kind, network_of((request.remote_addr or "")[:64]))
+    if standing is None:
+        return
+    match = _BEARER.fullmatch(request.environ.get("HTTP_AUTHORIZATION", ""))
+    tokens: TokenFile = current_app.extensions["tokens"]
+    token = tokens.find(match[1]) if match else None
+    if token is None:
+        limits.refuse_open(standing)
+    limits.spend(token)
 
 
 def _refuse() -> NoReturn:
@@ -111,7 +123,7 @@ def _refuse() -> NoReturn:
     be locked out.
     """
     monitoring.count_failed_authentication("invalid")
-    seconds = limits.spend_failure(network_of(request.remote_addr))
+    seconds = limits.spend_failure(network_of((request.remote_addr or "")[:64]))
     if seconds is not None:
         raise Problem(
             429, "too-many-failures", KINDS["too-many-failures"], {"Retry-After": str(seconds)}
@@ -146,6 +158,7 @@ def require(scope: str) -> None:
         )
 
 
+@functools.lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str:
     """What counts as one address: an IPv6 customer has a whole /64 of them."""
     try:

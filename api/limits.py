@@ -11,12 +11,13 @@ import functools
 import math
 import time
 from dataclasses import dataclass
+from typing import NoReturn
 
 import limits
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 from limits import RateLimitItem
-from limits.errors import ConfigurationError, StorageError
+from limits.errors import ConfigurationError
 
 from api.problems import Problem
 from api.safety import add_headers
@@ -60,6 +61,8 @@ class Budgets:
         self._token_limit = settings.rate_limit
         self._failed_limit = settings.failed_limit
         self._open_limit = settings.open_limit
+        # End of the window and count, by kind, address and part of the limit.
+        self._open: dict[tuple[str, str, RateLimitItem], tuple[float, int]] = {}
         self._limiter = make_limiter(settings.rate_storage)
 
     def spend(self, token: Token) -> Standing:
@@ -78,13 +81,33 @@ class Budgets:
         """
         return self._hit("failed", self._counted(address), self._failed_limit)
 
-    def spend_open(self, kind: str, address: str) -> Standing:
+    def spend_open(self, kind: str, address: str) -> Standing | None:
         """Count a request without a token from an address.
 
-        Raises:
-            StorageError: the storage cannot be reached.
+        In this process, wherever the other budgets are counted: it costs next to nothing, and a
+        monitor hears that the process lives when Redis does not.
+
+        Returns:
+            How the part of the budget stands that is used up; None while there is none.
         """
-        return self._hit(kind, self._counted(address), self._open_limit)
+        now = time.time()
+        for item in parts(self._open_limit):
+            key = (kind, address, item)
+            ends_at, count = self._open.get(key, (0.0, 0))
+            if ends_at <= now:
+                if key not in self._open and len(self._open) >= MOST_COUNTED:
+                    self._open = {
+                        kept: one for kept, one in self._open.copy().items() if one[0] > now
+                    }
+                    if len(self._open) >= MOST_COUNTED:
+                        key = (kind, "the rest", item)
+                        ends_at, count = self._open.get(key, (0.0, 0))
+                if ends_at <= now:
+                    ends_at, count = now + item.get_expiry(), 0
+            self._open[key] = (ends_at, count + 1)
+            if count >= item.amount:
+                return Standing(item.amount, item.get_expiry(), 0, ends_at, exceeded=True)
+        return None
 
     def _counted(self, address: str) -> str:
         """The address, or a common name for all that come when very many are counted already.
@@ -184,29 +207,33 @@ def spend_failure(address: str) -> int | None:
     return _seconds_left(standing) if standing.exceeded else None
 
 
-def spend_open(kind: str, address: str) -> None:
-    """Count a request without a token from this address; none is refused that cannot be counted.
+def spend_open(kind: str, address: str) -> Standing | None:
+    """Count a request without a token from this address.
 
     Args:
         kind: what is counted apart, such as `probe`.
         address: who asks.
 
+    Returns:
+        None while the budget lasts, then how it stands.
+    """
+    budgets: Budgets = current_app.extensions["budgets"]
+    return budgets.spend_open(kind, address)
+
+
+def refuse_open(standing: Standing) -> NoReturn:
+    """Refuse a request without a token.
+
     Raises:
         Problem: 429, the budget of the address is used up.
     """
-    budgets: Budgets = current_app.extensions["budgets"]
-    try:
-        standing = budgets.spend_open(kind, address)
-    except StorageError:  # a monitor must hear that the process lives when Redis does not
-        return
-    if standing.exceeded:
-        raise Problem(
-            429,
-            "too-many-requests",
-            f"An address may make {standing.amount} requests in {standing.window} seconds without "
-            "a token.",
-            {"Retry-After": str(_seconds_left(standing))},
-        )
+    raise Problem(
+        429,
+        "too-many-requests",
+        f"An address may make {standing.amount} requests in {standing.window} seconds without a "
+        "token.",
+        {"Retry-After": str(_seconds_left(standing))},
+    )
 
 
 def _seconds_left(standing: Standing) -> int:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.api.server import Server, make_token
+from tests.api.support import NO_LIMITS
 from tests.support import Project
 
 CACHED = "/api/v1/metrics?compare=last30_prev30"
@@ -213,7 +214,7 @@ def main() -> None:
         outcome = project.build()
         if outcome.exit_code:
             raise SystemExit("\n".join(outcome.lines))
-        with Server(project.folder, API_RATE_LIMIT="1000000 per second") as server:
+        with Server(project.folder, **NO_LIMITS) as server:
             token = make_token(project.folder, "bench", "--scope", "*")
             client = Client(server, token, Path(name))
             for kind in KINDS:  # warm up, and fill the cache

@@ -315,6 +315,9 @@ def test_an_address_has_a_budget_for_what_needs_no_token(
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert client.get("/health").status_code == 200  # monitors have a budget of their own
     assert ask(client, f"Bearer {tokens.create('Ann', ['*'])}").status_code == 200
+    bearer = {"Authorization": f"Bearer {tokens.create('Bob', ['*'])}"}
+    assert client.get(path, headers=bearer).status_code != 429
+    assert client.get(path, headers={"Authorization": "Bearer no"}).status_code in (401, 429)
     other = client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.1"})
     assert other.status_code != 429
     client.clock.at += 60  # type: ignore[attr-defined]
@@ -341,7 +344,9 @@ def test_what_is_counted_by_address_is_bounded(
         address = {"REMOTE_ADDR": f"2001:db8:0:{number:x}::1"}
         client.get("/docs", environ_base=address)
         client.get("/probe", headers={"Authorization": "Bearer no"}, environ_base=address)
-    storage = client.application.extensions["budgets"]._limiter.storage
+    budgets = client.application.extensions["budgets"]
+    storage = budgets._limiter.storage
+    assert len(budgets._open) <= 21
     assert len(storage.storage) <= 22
     assert len(storage.locks) <= 22
 
