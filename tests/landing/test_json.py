@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -319,6 +320,26 @@ def lose_no_marker(rounds: range) -> None:
 
 def test_no_object_of_damaged_json_is_lost_or_comes_twice() -> None:
     lose_no_marker(range(4_000))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" + b",".join([b"{'id': 1}"] * 20_000) + b"]",
+        b"{\n" * 20_000,
+        b'{"id":' * 100_000,
+        b'{"id' * 100_000,
+        b"[" * 100_000,
+        b"x " * 500_000,
+    ],
+    ids=lambda content: content[:9].decode(),
+)
+def test_damage_everywhere_is_read_in_one_go(content: bytes) -> None:
+    """A reader that looks through the rest of the file for each object would take minutes."""
+    before = time.process_time()
+    _, broken = read(content)
+    assert broken
+    assert time.process_time() - before < 20
 
 
 @pytest.mark.deep

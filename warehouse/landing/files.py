@@ -562,8 +562,7 @@ def _refuse_foreign(start: bytes) -> None:
 def _scan_json(file: io.BufferedReader, is_compressed: bool) -> Scan:
     start = file.read(HEADER_LIMIT)
     _refuse_foreign(start)
-    first = start.removeprefix(_BOM).lstrip()[:1]
-    if first not in (b"[", b"{"):
+    if start.removeprefix(_BOM).decode("utf-8", "replace").lstrip()[:1] not in ("[", "{"):
         raise RefusedError("is not JSON: it must be a list of objects, or one object per line")
     file.seek(0)
     digest = hashlib.sha256()

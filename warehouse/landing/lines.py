@@ -390,15 +390,19 @@ class _Text:
     Bytes that are no UTF-8 are lone surrogates in it.
     """
 
+    _GONE = 1 << 17  # letters behind the place that may stay: the decoder counts the lines in them
+
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
         self._is_at_end = False
+        self._next = 0  # the place that next_object() found last
+        self._searched = 0  # from it up to here there is none
         self.text = ""
         self.place = 0
         self.line = 1
 
-    def fill(self) -> bool:
+    def _fill(self) -> bool:
         """Hold more of the file, unless it is at its end."""
         if self._is_at_end:
             return False
@@ -406,9 +410,15 @@ class _Text:
             raise RefusedError(f"has an object of more than {LARGEST_LINE >> 20} MB")
         block = self._file.read(BLOCK)
         self._is_at_end = not block
-        self.text = self.text[self.place :] + self._decode(block, final=not block)
-        self.place = 0
+        self._forget()
+        self.text += self._decode(block, final=not block)
         return True
+
+    def _forget(self) -> None:
+        self.text = self.text[self.place :]
+        self._next -= self.place
+        self._searched -= self.place
+        self.place = 0
 
     def go(self, end: int) -> str:
         """Go on to a place; the text up to it."""
@@ -424,23 +434,30 @@ class _Text:
             self.go(found.end() if found else self.place)
             if self.place < len(self.text):
                 break
-            if not self.fill():
+            if not self._fill():
                 return False
-        while len(self.text) - self.place <= LONGEST_LINE + BLOCK and self.fill():
+        if self.place > self._GONE:
+            self._forget()
+        while len(self.text) - self.place <= LONGEST_LINE and self._fill():
             pass
         return True
 
-    def next_object(self) -> int:
-        """The place of the next line that begins with a brace, or of the end of the file."""
-        done = self.place + 1
-        while True:
-            found = _NEXT_OBJECT.search(self.text, done)
+    def next_object(self, *, is_held: bool = False) -> int:
+        """The place of the next line that begins with a brace, or of the end of the file.
+
+        Args:
+            is_held: only of what is held.
+        """
+        while self._next <= self.place:
+            start = max(self._searched - 4096, self.place + 1)
+            found = _NEXT_OBJECT.search(self.text, start)
             if found is not None:
-                return found.start()
-            done = max(len(self.text) - 4096, self.place + 1) - self.place
-            if not self.fill():
+                self._next = found.start()
+                break
+            self._searched = len(self.text)
+            if is_held or not self._fill():
                 return len(self.text)
-            done += self.place
+        return self._next
 
 
 def _json_items(text: _Text) -> Iterator[tuple[int, str, Any]]:
@@ -494,15 +511,18 @@ def _value_of(text: _Text, ends: re.Pattern[str]) -> tuple[int, Any]:
         pass
     if is_too_long:
         inside = _list_of_objects(text.text, text.place)
-    limit = text.next_object()  # the objects on the lines after it must not go with it
+    fault = _Fault(reason, inside)
+    limit = text.next_object(is_held=True)  # the objects on the lines after it must not go with it
     end = text.place
     if text.text[end] in "{[":
-        closed = _closing(text.text, text.place, limit)
-        if closed is None or _WHOLE.match(text.text, closed):
-            return closed or limit, _Fault(reason, inside)
+        closed = _closing(text.text, end, limit)
+        if closed is None:
+            return text.next_object(), fault
+        if _WHOLE.match(text.text, closed):
+            return closed, fault
         end = closed
     found = ends.search(text.text, end, limit)
-    return found.start() if found else limit, _Fault(reason, inside)
+    return found.start() if found else text.next_object(), fault
 
 
 def _closing(text: str, place: int, limit: int) -> int | None:
