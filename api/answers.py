@@ -23,7 +23,8 @@ from api.tokens import Token
 # Part of every ETag: raise it when the same question gets another answer from the same snapshot.
 SHAPE = 2
 
-_ALIASES = 8192  # spellings that are remembered; some 2 MB, as a digest has one size
+_ALIASES = 8192  # spellings that are remembered; some 4 MB at most
+_SHORT = 256  # characters of a spelling that is remembered as it is; a digest costs 10 us
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,23 @@ class Key:
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
-def alias_of(*spelling: object) -> bytes:
-    """The digest of how a request is spelled; nothing that a client wrote is kept itself."""
-    return hashlib.blake2b(repr(spelling).encode(), digest_size=16).digest()
+Alias = tuple[str | frozenset[str], ...] | bytes
+
+
+def alias_of(version: str, resource: str, query: str, accept: str, scopes: frozenset[str]) -> Alias:
+    """How a request is spelled; as a digest where that is long, so that it has a bounded size."""
+    if len(resource) + len(query) + len(accept) <= _SHORT:
+        return version, resource, query, accept, scopes
+    spelling = repr((version, resource, query, accept, sorted(scopes)))
+    return hashlib.blake2b(spelling.encode(), digest_size=16).digest()
 
 
 class AnswerCache:
     """The answers used last, up to a number of bytes.
 
     A request that is spelled exactly like an earlier one is found by its spelling (its alias),
-    without being parsed; other spellings of the same question are found by their ETag. Both are
-    digests: what is kept beside the answers does not grow with what clients send.
+    without being parsed; other spellings of the same question are found by their ETag. What
+    is kept beside the answers is bounded, however much clients send.
 
     Args:
         max_bytes: of the answers; a larger one is not kept.
@@ -90,16 +97,16 @@ class AnswerCache:
     def __init__(self, max_bytes: int) -> None:
         """Keep nothing yet."""
         self._answers: LRUCache[str, Answer] = LRUCache(max_bytes, getsizeof=self._size)
-        self._aliases: LRUCache[bytes, str] = LRUCache(_ALIASES)
+        self._aliases: LRUCache[Alias, str] = LRUCache(_ALIASES)
         self._lock = threading.Lock()
 
-    def spelled(self, alias: bytes) -> Answer | None:
+    def spelled(self, alias: Alias) -> Answer | None:
         """The answer to a request that was spelled like this before."""
         with self._lock:
             etag = self._aliases.get(alias)
             return None if etag is None else self._answers.get(etag)
 
-    def find(self, etag: str, alias: bytes) -> Answer | None:
+    def find(self, etag: str, alias: Alias) -> Answer | None:
         """The answer with this ETag; the alias will find it too from now on."""
         with self._lock:
             answer = self._answers.get(etag)
@@ -107,7 +114,7 @@ class AnswerCache:
                 self._aliases[alias] = answer.etag
             return answer
 
-    def keep(self, alias: bytes, answer: Answer) -> None:
+    def keep(self, alias: Alias, answer: Answer) -> None:
         """Keep an answer, and let go of those not used for longest."""
         with self._lock:
             if self._size(answer) <= self._answers.maxsize:
@@ -134,7 +141,7 @@ class Question:
     is_lasting: bool = True
 
 
-def respond(cache: AnswerCache, alias: bytes, catalog: Catalog, question: Question) -> Response:
+def respond(cache: AnswerCache, alias: Alias, catalog: Catalog, question: Question) -> Response:
     """Answer a question from the cache, by 304, or anew."""
     key = question.key
     if not question.is_lasting:

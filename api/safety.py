@@ -56,11 +56,8 @@ def add_headers(headers: Iterable[tuple[str, str]]) -> None:
 def _check_size() -> None:
     environ = request.environ
     # Above all else: whatever reads a header after this reads little.
-    size = len(environ.get("CONTENT_TYPE") or "")
-    for name in environ:
-        if name[:5] == "HTTP_":
-            size += len(name) + len(environ[name])
-    if size > MAX_HEADERS:
+    sizes = [len(name) + len(environ[name]) for name in environ if name[:5] == "HTTP_"]
+    if sum(sizes) + len(environ.get("CONTENT_TYPE") or "") > MAX_HEADERS:
         raise Problem(
             431, "headers-too-large", f"The headers have more than {MAX_HEADERS} bytes in all."
         )

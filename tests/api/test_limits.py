@@ -52,6 +52,7 @@ from tests.support import Project
 from warehouse.published import PublishedFolder
 
 HOST = "127.0.0.1"
+NO_SCOPES: frozenset[str] = frozenset()
 GET = b"GET /health HTTP/1.1\r\n"
 POST = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n"
 
@@ -142,7 +143,7 @@ def test_what_the_cache_holds_is_bounded_in_bytes() -> None:
         headers = (("X-Next-Cursor", f"{number}" * 1_000),)
         etag = f'"{hashlib.sha256(str(number).encode()).hexdigest()[:32]}"'
         answer = kept_answers.Answer("v", "json", etag, headers, b"body")
-        cache.keep(alias_of(f"{number}" * 1_000), answer)
+        cache.keep(alias_of("v", "r", f"{number}" * 1_000, "", NO_SCOPES), answer)
     held = sum(
         len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers)
         for answer in cache._answers.values()
@@ -154,8 +155,16 @@ def test_what_the_cache_holds_is_bounded_in_bytes() -> None:
 
 
 def test_two_spellings_share_no_alias() -> None:
-    spellings = [("a", "b"), ("ab", ""), ("a", "b", ""), ("a", "'b'"), ("a", None), ("a", "None")]
-    assert len({alias_of(*spelling) for spelling in spellings}) == len(spellings)
+    for filler in ("", "x" * 300):  # short ones are kept as they are, long ones as a digest
+        spellings = [
+            ("a", "b", filler, "", NO_SCOPES),
+            ("ab", "", filler, "", NO_SCOPES),
+            ("a", "", "b" + filler, "", NO_SCOPES),
+            ("a", "b", "", filler, NO_SCOPES) if filler else ("a", "", "", "b", NO_SCOPES),
+            ("a", "b", filler, "", frozenset({"shop"})),
+            ("a", "b'", filler, "", NO_SCOPES),
+        ]
+        assert len({alias_of(*spelling) for spelling in spellings}) == len(spellings)
 
 
 # ---------------------------------------------------------------------------- time to read them
