@@ -23,6 +23,9 @@ from api.tokens import Token
 # Part of every ETag: raise it when the same question gets another answer from the same snapshot.
 SHAPE = 2
 
+# Of a file that has not all rows: who saves it looks at no cursor.
+TRUNCATED = {"X-Truncated": "true"}
+
 _ALIASES = 8192  # spellings that are remembered; some 4 MB at most
 _SHORT = 256  # characters of a spelling that is remembered as it is; a digest costs 10 us
 
@@ -449,6 +452,8 @@ def _read_page(
 def page_headers(name: str, version: str, shape: Format, following: str | None) -> dict[str, str]:
     """The headers of an answer that its shape and its place among the pages determine."""
     headers = {} if following is None else {"X-Next-Cursor": following}
+    if following is not None and shape is not JSON:
+        headers |= TRUNCATED
     return headers | file_headers(f"{name}-{version}", shape)
 
 

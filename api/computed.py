@@ -17,11 +17,19 @@ from api.snapshots import Snapshot, SnapshotStore
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter, for the documentation."""
+    """A parameter, for the documentation.
+
+    Attributes:
+        name: its name.
+        type: of its value; a single value that it may have, where that is no type.
+        description: what it does.
+        example: what a form fills in; None: nothing. All examples of an endpoint go together.
+    """
 
     name: str
     type: str
     description: str
+    example: str | None = None
 
 
 @dataclass(frozen=True)

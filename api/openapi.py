@@ -40,7 +40,8 @@ one.
 - **Formats**: JSON; or CSV, Arrow and Parquet by `Accept` or by a suffix of the path, such as
   `/api/v1/daily_sales.csv`.
 - **Pages**: `limit` rows; `meta.next` (in other formats the header `X-Next-Cursor`) is the `cursor`
-  of the next page, and stays on the same version.
+  of the next page, and stays on the same version. A file that has not all rows says
+  `X-Truncated: true`.
 - **Caching**: an answer has an ETag, and `If-None-Match` gets 304 until the next publication;
   `/quality` and `/build_history`, which change in between, have none.
 - **Numbers** are decimals with their exact digits; a null is a number that has no value, such as a
@@ -106,6 +107,7 @@ def _computed(endpoint: Computed, marts: Mapping[str, Mart]) -> Node:
             _TYPES.get(parameter.type) or {"type": "string", "enum": [parameter.type]},
             parameter.description,
         )
+        | ({} if parameter.example is None else {"example": parameter.example})
         for parameter in endpoint.parameters
     ]
     schema = _SCHEMAS.get(endpoint.resource)
@@ -208,7 +210,8 @@ def _generic(mart: Mart) -> Node:
                 f"A filter is `column=value` or `column=operator.value` ({operators}; also "
                 '`is.null`, `is.not_null`), such as `gte.10` or `in.a,"b,c"`. The same column may '
                 "be filtered more than once; all filters must hold. A text that begins like an "
-                "operator is written with `eq.` before it.",
+                "operator, also of another API (`like.`, `not.`, `EQ.`), is 400, and is written "
+                "with `eq.` before it.",
                 _formulas(mart),
             ]
         ),
@@ -325,7 +328,7 @@ def _operation(
         "responses": {
             "200": {
                 "description": "The answer.",
-                "headers": _headers() if is_lasting else {},
+                "headers": _headers() if is_lasting else _truncated(),
                 "content": content,
             },
             **(kept if is_lasting else {}),
@@ -369,6 +372,16 @@ def _headers() -> Node:
             "description": "The cursor of the next page, when there is one.",
             "schema": {"type": "string"},
         },
+        **_truncated(),
+    }
+
+
+def _truncated() -> Node:
+    return {
+        "X-Truncated": {
+            "description": "`true` when there are more rows than a file (CSV, Arrow, Parquet) has.",
+            "schema": {"type": "string", "enum": ["true"]},
+        }
     }
 
 

@@ -33,12 +33,27 @@ OPERATORS = {
 LIST_OPERATOR = "in"
 NULL_TESTS = {"is.null": "{column} is null", "is.not_null": "{column} is not null"}
 
+# What other APIs call theirs, and ours misspelt. A value that begins with one of these and a dot is
+# far more often a mistake than a text; to look for such a text there is `eq.`.
+_LIKE_OPERATORS = frozenset(
+    """
+    eq ne gt gte lt lte in is neq nin not notin not_in not_eq ge le equal equals not_equals
+    greater_than less_than lower_than like ilike nlike nilike notlike not_like rlike match imatch
+    regex regexp iregex contains icontains ncontains notcontains not_contains startswith istartswith
+    starts_with endswith iendswith ends_with iexact ieq between nbetween notbetween not_between
+    isnull is_null isnotnull is_not_null notnull not_null isempty is_empty isdistinct is_distinct
+    fts plfts phfts wfts cs cd ov sl sr nxr nxl adj
+    """.split()  # noqa: SIM905
+)
+_LOWER, _UPPER = ("gt", "gte"), ("lt", "lte")
+
 # Parameters of the generic route that are not columns.
 RESERVED = ("columns", "order", "limit", "cursor", "version")
 
 MAX_LIST = 500
 MAX_CURSOR = 7 * 1024  # characters; a query may have 8 KB
 _OPERATOR = re.compile(r"(eq|ne|gt|gte|lt|lte|in)\.(.*)", re.DOTALL)
+_PREFIX = re.compile(r"([A-Za-z_]{2,20})\.", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d{1,24}(\.\d{1,10})?", re.ASCII)
 _DOUBLE = re.compile(r"[+-]?\d{1,309}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII)
@@ -184,9 +199,87 @@ def read_date(parameters: Parameters, name: str) -> date | None:
 
 
 def read_text(parameters: Parameters, name: str) -> str | None:
-    """A text; None when it is not given."""
+    """A text, which `eq.` may stand before; None when it is not given."""
     text = parameters.one(name)
-    return None if text is None else _parse_text(name, text)
+    return None if text is None else _parse_text(name, _without_operator(name, text))
+
+
+# ---------------------------------------------------------------------------- operators
+
+
+def _split(name: str, text: str) -> tuple[str, str]:
+    """The operator and the value of a filter; `eq` where the text names none.
+
+    Raises:
+        Problem: the text begins like the operator of another API, or like one of ours misspelt.
+    """
+    match = _OPERATOR.fullmatch(text)
+    if match is None:
+        _refuse_operator(name, text, "knows other operators")
+        return "eq", text
+    if match[1] == LIST_OPERATOR and match[2].startswith("(") and match[2].endswith(")"):
+        raise bad_parameter(name, "must be a list without parentheses, such as in.a,b")
+    return match[1], match[2]
+
+
+def _without_operator(name: str, text: str) -> str:
+    """The value of a parameter that takes no operator, without an `eq.` before it.
+
+    Raises:
+        Problem: the text begins like an operator.
+    """
+    if text.startswith("eq."):
+        return text.removeprefix("eq.")
+    _refuse_operator(name, text, "takes none; those of /api/v1/marts do")
+    return text
+
+
+def _refuse_operator(name: str, text: str, where: str) -> None:
+    match = _PREFIX.match(text)
+    if match is None or match[1].lower() not in _LIKE_OPERATORS:
+        return
+    ours = [*OPERATORS, LIST_OPERATOR]
+    raise Problem(
+        400,
+        "bad-parameter",
+        f"Parameter {name!r} begins with {match[0]!r} like an operator, and {where}: "
+        f"{', '.join(ours)} in lower case, as eq.value; is.null, is.not_null. To look for the text "
+        "itself, write eq. before it.",
+        parameter=name,
+        operators=[*ours, *NULL_TESTS],
+    )
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A value that a column is to be above or below."""
+
+    column: str
+    operator: str
+    value: Any
+    parameter: str
+
+
+def _refuse_empty_ranges(bounds: Sequence[_Bound]) -> None:
+    """Refuse ranges that end before they start: nobody asks for those on purpose.
+
+    Raises:
+        Problem: a lower bound of a column is above an upper bound.
+    """
+    for low in bounds:
+        for high in bounds:
+            if (
+                low.column == high.column
+                and low.operator in _LOWER
+                and high.operator in _UPPER
+                and low.value > high.value
+            ):
+                raise bad_parameter(
+                    low.parameter,
+                    f"must not be after {high.parameter}"
+                    if low.parameter != high.parameter
+                    else f"must not be {low.operator}. more than it is {high.operator}.",
+                )
 
 
 # ---------------------------------------------------------------------------- values
@@ -344,15 +437,17 @@ def generic_query(mart: Mart, parameters: Parameters, cursor: str | None) -> Pag
     columns = _read_columns(mart, parameters.one("columns"))
     order = _read_order(mart, parameters.one("order"))
     compared: dict[str, Condition] = {}
+    bounds: list[_Bound] = []
     for name, column in mart.columns.items():
         for text in parameters.all(name):
             if text in NULL_TESTS:
                 compared[f"{name} {text}"] = Condition(NULL_TESTS[text].format(column=quoted(name)))
                 continue
-            match = _OPERATOR.fullmatch(text)
-            operator, value = (match[1], match[2]) if match else ("eq", text)
+            operator, value = _split(name, text)
             condition, spelling = compare(column, operator, value, name)
             compared[f"{name} {operator} {spelling}"] = condition
+            bounds += [_Bound(name, operator, bound, name) for bound in condition.values[:1]]
+    _refuse_empty_ranges(bounds)
     parameters.nothing_else([*RESERVED, *mart.columns])
     return _page(mart, columns, compared, order, limit, cursor)
 
@@ -365,13 +460,21 @@ def route_query(mart: Mart, parameters: Parameters, cursor: str | None) -> PageQ
     """
     limit = read_limit(parameters, mart.default_limit)
     compared: dict[str, Condition] = {}
+    bounds: list[_Bound] = []
     for rule in mart.filters:
         text = parameters.one(rule.parameter)
         if text is not None:
+            if base_type(mart.columns[rule.column]) == "VARCHAR":
+                text = _without_operator(rule.parameter, text)
             condition, spelling = compare(
                 mart.columns[rule.column], rule.operator, text, rule.parameter
             )
             compared[f"{rule.column} {rule.operator} {spelling}"] = condition
+            bounds += [
+                _Bound(rule.column, rule.operator, bound, rule.parameter)
+                for bound in condition.values[:1]
+            ]
+    _refuse_empty_ranges(bounds)
     for hidden in mart.hide:
         if hidden.unless is None or not read_flag(parameters, hidden.unless):
             compared[f"{hidden.column} hidden"] = Condition(

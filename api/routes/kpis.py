@@ -177,7 +177,12 @@ METRICS = Computed(
     parameters=(
         Parameter("start", _DATE, "First day, included. Needs end."),
         Parameter("end", _DATE, "Last day, included. Needs start."),
-        Parameter("compare", "last30_prev30", "The last 30 days of the data and the 30 before."),
+        Parameter(
+            "compare",
+            "last30_prev30",
+            "The last 30 days of the data and the 30 before; instead of start and end.",
+            example="last30_prev30",
+        ),
         *(Parameter(name, _TEXT, f"Only this {name}.") for name in DIMENSIONS),
     ),
     columns=(

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 
 from api import formats
-from api.answers import Key, Question, file_headers, rows_allowed, send_unkept
+from api.answers import TRUNCATED, Key, Question, file_headers, rows_allowed, send_unkept
 from api.auth import current_token, require
 from api.catalog import DEFAULT_LIMIT, Column
 from api.computed import Computed, rounded
@@ -206,9 +206,11 @@ def build_history(_suffix: str = "") -> Response:
     limit = read_limit(parameters, DEFAULT_LIMIT)
     parameters.nothing_else(["limit"])
     history: BuildHistory = current_app.extensions["build_history"]
-    rows = [_row(run) for run in history.runs(limit)]
+    found = history.runs(limit + 1)
+    rows = [_row(run) for run in found[:limit]]
+    headers = file_headers("build_history", shape) | (TRUNCATED if len(found) > limit else {})
     body = formats.records_as_bytes(HISTORY_COLUMNS, rows, shape, {"next": None})
-    return send_unkept(body, shape.suffix, file_headers("build_history", shape).items())
+    return send_unkept(body, shape.suffix, headers.items())
 
 
 def _row(run: BuildRun) -> list[Any]:

@@ -17,6 +17,7 @@ from tests.api.support import (
     Api,
     Number,
     Row,
+    as_problem,
     declared,
     json_rows,
     parsed,
@@ -338,6 +339,74 @@ def test_the_examples_of_computed_endpoints_are_answers_on_the_sample(
         answer = json.loads(api.get(path, query).body)
         assert answer["meta"].keys() == example.pop("meta").keys()
         assert example == {key: value for key, value in answer.items() if key != "meta"}
+
+
+def test_what_a_form_fills_in_is_answered(document: Row, api: Api) -> None:
+    """As Swagger UI does: the example of each parameter, else its default, all at once."""
+    tried = 0
+    for path, operations in document["paths"].items():
+        filled = {
+            parameter["name"]: str(value)
+            for parameter in operations["get"].get("parameters", [])
+            for schema in [parameter["schema"]]
+            for value in [parameter.get("example", schema.get("example", schema.get("default")))]
+            if value is not None
+        }
+        answer = api.get(path, filled)
+        assert answer.status == 200, (path, filled, answer.body)
+        tried += 1
+    assert tried > 25
+    names = {
+        parameter["name"]: parameter
+        for parameter in document["paths"]["/api/v1/metrics"]["get"]["parameters"]
+    }
+    assert "example" in names["compare"]
+    assert "example" not in names["start"] | names["end"]
+
+
+def test_a_file_of_some_of_the_rows_says_so(document: Row, api: Api) -> None:
+    """And no other answer: JSON has `next`."""
+    seen = 0
+    for path, operations in document["paths"].items():
+        content = operations["get"]["responses"]["200"]["content"]
+        if "text/csv" not in content:
+            continue
+        assert "X-Truncated" in operations["get"]["responses"]["200"]["headers"], path
+        query = {"compare": "last30_prev30"} if path.endswith("/metrics") else {}
+        total = api.page(path, query)["meta"]["next"]
+        for suffix in ("csv", "arrow", "parquet"):
+            whole = api.get(f"{path}.{suffix}", query)
+            assert ("x-truncated" in whole.headers) == (total is not None), path
+            if total is not None:
+                assert whole.headers["x-truncated"] == "true"
+                again = api.get(f"{path}.{suffix}", query)  # one that was kept
+                assert again.headers["x-truncated"] == "true"
+                head = api.get(f"{path}.{suffix}", query, method="HEAD")
+                assert head.headers["x-truncated"] == "true"
+                seen += 1
+        assert "x-truncated" not in api.get(path, query).headers
+    assert seen > 20
+    last = {"limit": "10000"}
+    assert "x-truncated" not in api.get("daily_sales.csv", last).headers
+
+
+def test_an_operator_or_a_range_turned_round_is_no_empty_answer(api: Api) -> None:
+    month = {"start": "2025-01-01", "end": "2025-01-31"}
+    for path, query in (
+        ("metrics", month | {"platform": "neq.Meta"}),
+        ("metrics", month | {"platform": "ne.Meta"}),
+        ("metrics", month | {"campaign": "like.*x*"}),
+        ("metrics", {"start": "2025-02-01", "end": "2025-01-31"}),
+        ("feedback", {"category": "EQ.shoes"}),
+        ("feedback", {"start_date": "2025-02-01", "end_date": "2025-01-31"}),
+        ("daily_sales", {"start": "2025-02-01", "end": "2025-01-31"}),
+        ("product_metrics", {"category": "neq.x"}),
+        ("marts/ads_performance_daily", {"platform": "neq.Meta"}),
+        ("marts/daily_sales", {"date": ["gte.2025-02-01", "lte.2025-01-31"]}),
+    ):
+        as_problem(api.get(path, query), 400, "bad-parameter")
+    with_escape = api.page("metrics", month | {"platform": "eq.Meta"})
+    assert with_escape == api.page("metrics", month | {"platform": "Meta"})
 
 
 def test_the_version_of_the_document_is_that_of_the_snapshot(document: Row, built: Project) -> None:

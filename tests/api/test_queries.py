@@ -103,7 +103,15 @@ def following(query: PageQuery, keys: Sequence[str | None]) -> str:
         ("id", str(-(2**63)), -(2**63)),
         ("name", "", ""),
         ("name", " Łódź; drop table things --", " Łódź; drop table things --"),
-        ("name", "like.%", "like.%"),
+        ("name", "eq.like.%", "like.%"),
+        ("name", "v1.5", "v1.5"),
+        ("name", "1.5", "1.5"),
+        ("name", "a.b@c.d", "a.b@c.d"),
+        ("name", "search.brand", "search.brand"),
+        ("name", ".eq", ".eq"),
+        ("name", "neq", "neq"),
+        ("name", "e.g. this", "e.g. this"),
+        ("name", "Inn. 5", "Inn. 5"),
         ("name", "eq.eq.x", "eq.x"),
         ("price", "1.10", Decimal("1.10")),
         ("price", "-0.0000000001", Decimal("-0.0000000001")),
@@ -180,6 +188,70 @@ def test_each_operator_is_one_comparison(text: str, sql: str) -> None:
     (condition,) = asked(("id", text)).conditions
     assert condition.sql == sql
     assert condition.values == ((5,) if "?" in sql else ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("neq.Meta", "NEQ.Meta", "like.*x*", "ilike.x", "EQ.", "Eq.x", "EQ.x", "GTE.5", "In.a,b"),
+        *(
+            "not.eq.x",
+            "not.in.(a,b)",
+            "nin.a,b",
+            "is.NULL",
+            "is.true",
+            "IS.null",
+            "fts.x",
+            "cs.{a}",
+        ),
+        *("contains.x", "startswith.x", "startsWith.x", "starts_with.x", "between.1,2", "isnull."),
+        *("match.^x", "ge.5", "is_not_null."),
+    ],
+)
+@pytest.mark.parametrize("column", ["name", "id", "day"])
+def test_an_operator_that_is_none_here_is_refused_with_those_there_are(
+    column: str, text: str
+) -> None:
+    problem = refused((column, text))
+    assert (problem.kind, problem.members["parameter"]) == ("bad-parameter", column)
+    assert problem.members["operators"] == [
+        *("eq", "ne", "gt", "gte", "lt", "lte", "in", "is.null", "is.not_null")
+    ]
+    assert "eq." in problem.detail
+    if column == "name":  # and there is a way to look for it
+        assert asked(("name", f"eq.{text}")).conditions[0].values == (text,)
+
+
+def test_a_list_in_parentheses_is_refused() -> None:
+    assert "without parentheses" in refused(("name", "in.(a,b)")).detail
+    assert asked(("name", "in.(a),b")).conditions[0].values == ("(a)", "b")
+
+
+@pytest.mark.parametrize(
+    ("column", "low", "high"),
+    [
+        ("day", "2025-02-01", "2025-01-31"),
+        ("id", "10", "9"),
+        ("price", "1.10", "1.09"),
+        ("weight", "1e3", "999"),
+        ("seen_at", "2025-01-01T00:00:01Z", "2025-01-01T00:00:00Z"),
+        ("seen_at", "2025-01-01T00:00Z", "2025-01-01T00:30+02:00"),
+        ("name", "b", "a"),
+    ],
+)
+@pytest.mark.parametrize("lower", ["gt", "gte"])
+@pytest.mark.parametrize("upper", ["lt", "lte"])
+def test_a_range_that_ends_before_it_starts_is_refused(
+    column: str, low: str, high: str, lower: str, upper: str
+) -> None:
+    for pairs in (
+        [(column, f"{lower}.{low}"), (column, f"{upper}.{high}")],
+        [(column, f"{upper}.{high}"), ("is_new", "true"), (column, f"{lower}.{low}")],
+    ):
+        assert refused(*pairs).members["parameter"] == column
+    # The other way round it is a range, and so is a half-open one of nothing.
+    assert len(asked((column, f"{lower}.{high}"), (column, f"{upper}.{low}")).conditions) == 2
+    assert len(asked((column, f"{lower}.{low}"), (column, f"{upper}.{low}")).conditions) == 2
 
 
 def test_a_list_is_csv() -> None:
@@ -311,7 +383,7 @@ def routed(*pairs: tuple[str, str]) -> PageQuery:
 
 
 def test_a_route_has_its_own_parameters_only() -> None:
-    where = routed(("from", "2024-01-01"), ("is", "gt.5"), ("of", "1,2")).where()
+    where = routed(("from", "2024-01-01"), ("is", "eq.gt.5"), ("of", "1,2")).where()
     assert where.sql == (
         '("day" >= cast(? as date)) and ("name" = cast(? as varchar)) '
         'and ("id" in (cast(? as bigint), cast(? as bigint))) '
@@ -325,6 +397,21 @@ def test_a_route_has_its_own_parameters_only() -> None:
             routed((name, "1"))
         assert caught.value.kind == "unknown-parameter"
         assert caught.value.members["known"] == known
+
+
+def test_a_route_takes_no_operator_and_no_range_that_ends_before_it_starts() -> None:
+    for text in ("gt.5", "neq.x", "LIKE.x", "in.a,b", "is.null"):
+        with pytest.raises(Problem, match="takes none") as caught:
+            routed(("is", text))
+        assert (caught.value.status, caught.value.members["parameter"]) == (400, "is")
+    filters = {"route": "things", "filters": {"start": "day.gte", "end": "day.lte"}}
+    for start, end, is_range in (("02", "01", False), ("01", "01", True), ("01", "02", True)):
+        pairs = [("end", f"2025-01-{end}"), ("start", f"2025-01-{start}")]
+        if is_range:
+            assert route_query(mart(**filters), Parameters(pairs), None).conditions
+        else:
+            with pytest.raises(Problem, match="'start' must not be after end"):
+                route_query(mart(**filters), Parameters(pairs), None)
 
 
 def test_hidden_rows_are_shown_only_by_their_own_flag() -> None:
