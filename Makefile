@@ -32,9 +32,9 @@ spark-build: $(VENV)/installed-spark ## As build, on the Spark cluster (WAREHOUS
 fetch-fx: $(VENV)/installed ## Fetch rates of exchange into landing/fx_rates (FREECURRENCYAPI_KEY; ARGS="--from-date 2024-01-01")
 	@$(BIN)/python -m warehouse fetch-fx $(ARGS)
 
-rejected: $(VENV)/installed ## Write the rejected rows of a feed, to mend: make rejected FEED=orders
+rejected: $(VENV)/installed ## Write the rejected rows of a feed, to mend: make rejected FEED=orders (EXCEL=1: safe to open in a spreadsheet)
 	@test -n '$(FEED)' || { echo "error: name a feed: make rejected FEED=orders" >&2; exit 2; }
-	@$(BIN)/python -m warehouse rejected '$(FEED)'
+	@$(BIN)/python -m warehouse rejected '$(FEED)' $(if $(EXCEL),--excel)
 
 test: $(VENV)/installed-dev ## Run every test, from scratch, in temporary folders (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not spark and not spark_sql and not deep' $(ARGS)

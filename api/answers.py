@@ -14,7 +14,7 @@ from flask import Response, g, request
 
 from api import formats
 from api.catalog import Catalog, Column, Mart
-from api.formats import ARROW, CSV, JSON, PARQUET, Format
+from api.formats import ARROW, CSV, EXCEL, JSON, PARQUET, Format
 from api.query import Condition, PageQuery, order_by, quoted
 from api.safety import add_headers
 from api.snapshots import Snapshot, SnapshotStore
@@ -197,8 +197,8 @@ def client_has(etag: str) -> bool:
 
 
 _MEDIA_TYPES = {
-    shape.suffix: shape.media_type + ("; charset=utf-8" if shape is CSV else "")
-    for shape in formats.FORMATS
+    shape.suffix: shape.media_type + ("; charset=utf-8" if shape in (CSV, EXCEL) else "")
+    for shape in (*formats.FORMATS, EXCEL)
 }
 
 
@@ -445,7 +445,7 @@ def _read_page(
             about["cut"] = cut
         body = formats.rows_as_json([row[0] for row in rows], about)
     else:
-        body = formats.rows_as_csv(query.columns, [row[:width] for row in rows])
+        body = formats.rows_as_csv(columns, [row[:width] for row in rows], shape)
     return _Page(body, len(rows), following)
 
 

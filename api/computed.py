@@ -10,7 +10,7 @@ from typing import Any
 
 from api.answers import Question
 from api.catalog import Column
-from api.formats import FORMATS, Format
+from api.formats import CSV, FORMATS, Format
 from api.query import Parameters
 from api.snapshots import Snapshot, SnapshotStore
 
@@ -63,7 +63,8 @@ class Computed:
 
     def known(self) -> list[str]:
         """The names of its parameters."""
-        return [parameter.name for parameter in self.parameters] + ["version"]
+        excel = ["excel"] if CSV in self.formats else []
+        return [parameter.name for parameter in self.parameters] + ["version", *excel]
 
 
 def rounded(number: Fraction | None) -> Decimal | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from api.catalog import Catalog, Column
 from api.problems import Problem
-from api.query import base_type, quoted
+from api.query import Parameters, bad_parameter, base_type, quoted, read_flag
+from warehouse.spreadsheet import BOM, is_formula
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ CSV = Format("csv", "text/csv")
 ARROW = Format("arrow", "application/vnd.apache.arrow.stream")
 PARQUET = Format("parquet", "application/vnd.apache.parquet")
 FORMATS = (JSON, CSV, ARROW, PARQUET)
+EXCEL = Format("excel.csv", CSV.media_type)  # CSV that a spreadsheet may open, by `excel=true`
 _BY_SUFFIX = {shape.suffix: shape for shape in FORMATS}
 _BY_MEDIA_TYPE = {shape.media_type: shape for shape in FORMATS}
 # What a client may call each format, the most precise first.
@@ -67,6 +69,19 @@ def negotiate(path: str, accept: str) -> tuple[str, Format]:
             available=list(_BY_MEDIA_TYPE),
         )
     return path, found
+
+
+def for_excel(shape: Format, parameters: Parameters) -> Format:
+    """The format, or CSV for spreadsheets where `excel=true` asks for it.
+
+    Raises:
+        Problem: it is asked for of another format (400).
+    """
+    if not read_flag(parameters, "excel"):
+        return shape
+    if shape is not CSV:
+        raise bad_parameter("excel", "is for CSV: add .csv to the path, or Accept: text/csv")
+    return EXCEL
 
 
 def only_json(shape: Format, what: str) -> None:
@@ -181,7 +196,7 @@ def select_list(columns: Sequence[Column], shape: Format, longest: int = 0) -> s
             f"{quoted(column.name)} := {text_sql(column, longest)}" for column in columns
         )
         return f"cast(to_json(struct_pack({members})) as varchar)"
-    if shape is CSV:
+    if shape in (CSV, EXCEL):
         return ", ".join(
             f"to_json({text_sql(column, longest)})"
             if column.type.endswith("[]")
@@ -231,13 +246,44 @@ def rows_as_json(rows: Sequence[str], about: Mapping[str, Any]) -> bytes:
     return f'{{"data":[{",".join(rows)}],"meta":{json_text(about)}}}'.encode()
 
 
-def rows_as_csv(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bytes:
-    """A header and rows; a missing value is an empty field."""
+# Types whose values a spreadsheet takes for values; all others are text.
+_VALUES = frozenset(
+    (
+        *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL", "FLOAT", "DOUBLE"),
+        *("DATE", "TIMESTAMP", "BOOLEAN"),
+    )
+)
+
+
+def rows_as_csv(
+    columns: Sequence[Column], rows: Sequence[Sequence[str | None]], shape: Format = CSV
+) -> bytes:
+    """A header and rows; a missing value is an empty field.
+
+    Args:
+        columns: of the rows.
+        rows: as text.
+        shape: CSV, or EXCEL: with a byte order mark, and text that a spreadsheet would compute
+            begins with an apostrophe. Numbers and times stay as they are.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
+    names = [column.name for column in columns]
+    if shape is EXCEL:
+        text.write(BOM)
+        names = [_safe(name) for name in names]
+        is_text = [base_type(column) not in _VALUES for column in columns]
+        rows = [
+            [_safe(cell) if cell and is_ else cell for cell, is_ in zip(row, is_text, strict=True)]
+            for row in rows
+        ]
     writer.writerow(names)
     writer.writerows(rows)
     return text.getvalue().encode()
+
+
+def _safe(text: str) -> str:
+    return f"'{text}" if is_formula(text) else text
 
 
 def table_as_bytes(table: Any, shape: Format) -> bytes:
@@ -271,8 +317,8 @@ def records_as_bytes(
     names = [column.name for column in columns]
     if shape is JSON:
         return rows_as_json([json_text(dict(zip(names, row, strict=True))) for row in rows], about)
-    if shape is CSV:
-        return rows_as_csv(names, [[_csv_text(value) for value in row] for row in rows])
+    if shape in (CSV, EXCEL):
+        return rows_as_csv(columns, [[_csv_text(value) for value in row] for row in rows], shape)
 
     import pyarrow
 

@@ -10,7 +10,7 @@ from typing import Any
 from api import formats, quality
 from api.catalog import DEFAULT_LIMIT, MAX_LIMIT, Catalog, Column, Mart
 from api.computed import Computed
-from api.formats import FORMATS
+from api.formats import CSV, FORMATS
 from api.query import OPERATORS, base_type, is_filterable
 from api.routes.quality import HISTORY_COLUMNS, HISTORY_EXAMPLE, SCOPE
 from api.routes.table import COMPUTED
@@ -324,7 +324,7 @@ def _operation(
         "tags": [tag],
         "summary": summary,
         "description": description,
-        "parameters": parameters,
+        "parameters": parameters + ([_excel()] if CSV.media_type in media_types else []),
         "responses": {
             "200": {
                 "description": "The answer.",
@@ -403,6 +403,15 @@ def _paging(mart: Mart) -> list[Node]:
 
 def _version() -> Node:
     return _parameter("version", {"type": "string"}, "An older snapshot, by its version.")
+
+
+def _excel() -> Node:
+    return _parameter(
+        "excel",
+        {"type": "boolean"},
+        "CSV only: `true` for a file that spreadsheets may open, with a byte order mark, where a "
+        "text that they would compute begins with an apostrophe.",
+    )
 
 
 def _behind(mart: Mart) -> str:

@@ -48,7 +48,7 @@ _LIKE_OPERATORS = frozenset(
 _LOWER, _UPPER = ("gt", "gte"), ("lt", "lte")
 
 # Parameters of the generic route that are not columns.
-RESERVED = ("columns", "order", "limit", "cursor", "version")
+RESERVED = ("columns", "order", "limit", "cursor", "version", "excel")
 
 MAX_LIST = 500
 MAX_CURSOR = 7 * 1024  # characters; a query may have 8 KB
@@ -487,7 +487,9 @@ def route_query(mart: Mart, parameters: Parameters, cursor: str | None) -> PageQ
 def route_parameters(mart: Mart) -> list[str]:
     """The names of the parameters of a declared route."""
     flags = [hidden.unless for hidden in mart.hide if hidden.unless]
-    return [rule.parameter for rule in mart.filters] + flags + ["limit", "cursor", "version"]
+    return (
+        [rule.parameter for rule in mart.filters] + flags + ["limit", "cursor", "version", "excel"]
+    )
 
 
 def _page(

@@ -48,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     query.add_argument("sql", help="a query, such as: select * from marts.order_kpis")
     rejected = commands.add_parser("rejected", help="write the rejected rows of a feed, to mend")
     rejected.add_argument("feed", help="a feed, such as: orders")
+    rejected.add_argument(
+        "--excel",
+        action="store_true",
+        help="a file that a spreadsheet may open: nothing is computed",
+    )
     fetch_fx.add_arguments(
         commands.add_parser("fetch-fx", help="write rates of exchange to the landing zone")
     )
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known.command == "fetch-fx":
             return fetch_fx.run(settings, known)
         if known.command == "rejected":
-            return show_rejected(settings, known.feed)
+            return show_rejected(settings, known.feed, for_excel=known.excel)
         return print_query(settings, known.sql)
     except (NotBuiltError, SettingsError, UnknownFeedError) as error:
         return _fail(str(error))
@@ -209,11 +214,11 @@ def print_query(settings: Settings, sql: str) -> int:
     return 0
 
 
-def show_rejected(settings: Settings, feed: str) -> int:
+def show_rejected(settings: Settings, feed: str, *, for_excel: bool) -> int:
     """Write the rejected rows of a feed, and say where."""
     connection = open_database(settings)
     try:
-        found = write_rejected(connection, settings, feed)
+        found = write_rejected(connection, settings, feed, for_excel=for_excel)
     except OSError as error:
         return _fail(f"{error.filename} cannot be written: {error.strerror}. Set WAREHOUSE_DB.")
     finally:
@@ -225,6 +230,10 @@ def show_rejected(settings: Settings, feed: str) -> int:
     if found.csv is None and found.broken is None:
         print(f"No row of {feed} is rejected.")
     else:
+        if for_excel:
+            print(
+                "Cells that a spreadsheet would compute are in quotes; a load reads them without."
+            )
         print(f"Mend them, then drop the file into landing/{feed}/ and: make build")
     return 0
 

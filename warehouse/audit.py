@@ -21,7 +21,7 @@ API_KEYS = (
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in")
 LARGEST_LIMIT = 10_000
 # Parameters that every route has, and routes that are written by hand.
-RESERVED_PARAMETERS = ("limit", "cursor", "columns", "order", "version", "format")
+RESERVED_PARAMETERS = ("limit", "cursor", "columns", "order", "version", "format", "excel")
 RESERVED_ROUTES = ("marts", "metrics", "feedback", "quality", "build_history")
 
 WHOLE_BUILD = "run a whole build: dbt build, without --select, --exclude or excluded types"

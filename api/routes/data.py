@@ -15,7 +15,7 @@ from api import formats
 from api.answers import AnswerCache, Key, Question, alias_of, page_question, respond, send
 from api.auth import current_token, require
 from api.catalog import Mart
-from api.formats import Format, negotiate, only_json
+from api.formats import Format, for_excel, negotiate, only_json
 from api.problems import Problem
 from api.query import Parameters, bad_parameter, generic_query, read_version, route_query
 from api.routes.table import COMPUTED
@@ -41,6 +41,7 @@ def read(resource: str) -> Response:
         return send(answer, "hit")
     name, shape = negotiate(resource, accept)
     parameters = Parameters(request.args.items(multi=True))
+    shape = for_excel(shape, parameters)
     version, cursor = read_version(parameters)
     with store.reading(version) as snapshot:
         g.version = snapshot.version

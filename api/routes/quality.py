@@ -18,7 +18,7 @@ from api.answers import TRUNCATED, Key, Question, file_headers, rows_allowed, se
 from api.auth import current_token, require
 from api.catalog import DEFAULT_LIMIT, Column
 from api.computed import Computed, rounded
-from api.formats import FORMATS, JSON, Format, negotiate, only_json
+from api.formats import FORMATS, JSON, Format, for_excel, negotiate, only_json
 from api.quality import FEED_HEALTH, drift, read_quality
 from api.query import Parameters, read_limit
 from api.snapshots import Snapshot, SnapshotStore
@@ -203,8 +203,9 @@ def build_history(_suffix: str = "") -> Response:
     require(SCOPE)
     _, shape = negotiate(request.path, request.environ.get("HTTP_ACCEPT", ""))
     parameters = Parameters(request.args.items(multi=True))
+    shape = for_excel(shape, parameters)
     limit = read_limit(parameters, DEFAULT_LIMIT)
-    parameters.nothing_else(["limit"])
+    parameters.nothing_else(["limit", "excel"])
     history: BuildHistory = current_app.extensions["build_history"]
     found = history.runs(limit + 1)
     rows = [_row(run) for run in found[:limit]]

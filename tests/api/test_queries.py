@@ -351,7 +351,8 @@ def test_identifiers_are_looked_up_and_quoted() -> None:
 def test_an_unknown_parameter_is_named_and_those_that_are_known_too() -> None:
     problem = refused(("id", "1"), ("'; drop table things --" * 50, "x"))
     assert problem.kind == "unknown-parameter"
-    assert problem.members["known"] == ["columns", "order", "limit", "cursor", "version", *TYPES]
+    reserved = ["columns", "order", "limit", "cursor", "version", "excel"]
+    assert problem.members["known"] == [*reserved, *TYPES]
     assert len(str(problem.members["parameter"])) == 100
 
 
@@ -390,7 +391,7 @@ def test_a_route_has_its_own_parameters_only() -> None:
         'and ("is_new" is distinct from ?) and ("name" is distinct from ?)'
     )
     assert where.values == (date(2024, 1, 1), "gt.5", 1, 2, True, "x")
-    known = ["from", "is", "of", "show_new", "limit", "cursor", "version"]
+    known = ["from", "is", "of", "show_new", "limit", "cursor", "version", "excel"]
     assert route_parameters(mart(**ROUTE)) == known
     for name in ("id", "columns", "order", "price", "day"):
         with pytest.raises(Problem) as caught:
