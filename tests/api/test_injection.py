@@ -178,9 +178,9 @@ def test_a_hostile_value_matches_nothing_and_no_more(api: Api, sample: Sample) -
         assert api.rows("marts/product_metrics", query) == [], text
         query = {"name": f"ne.{text}", "limit": "10000"}
         assert len(api.rows("marts/product_metrics", query)) == len(sample["product_metrics"])
-        assert api.rows("product_metrics", {"category": text}) == []
-        assert api.rows("feedback", {"category": text}) == []
-        found = api.page("metrics", {"compare": "last30_prev30", "platform": text})
+        assert api.rows("product_metrics", {"category": f"eq.{text}"}) == []
+        assert api.rows("feedback", {"category": f"eq.{text}"}) == []
+        found = api.page("metrics", {"compare": "last30_prev30", "platform": f"eq.{text}"})
         assert found["current_period"]["conversions"] == 0
     assert api.rows("marts/product_metrics", {"limit": "10000"}) == json_rows(
         sample["product_metrics"]
