@@ -215,6 +215,7 @@ def _snapshot_headers(catalog: Catalog) -> tuple[tuple[str, str], ...]:
     return (
         ("X-Snapshot-Version", catalog.version),
         ("X-Snapshot-Published-At", catalog.published_at_text),
+        *((("X-Snapshot-Contains-Sample", "true"),) if catalog.sample_data else ()),
     )
 
 

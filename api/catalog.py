@@ -183,7 +183,7 @@ class Catalog:
         engine: versions of dbt, its adapter and the database that made it.
         git_commit: of the project that made it; None when it was no repository.
         bytes: of all Parquet files.
-        sample_data: whether the sample was read; None: a publication of then did not say.
+        sample_data: whether it contains the sample; None: a publication of then did not say.
         feeds: how old the files of each feed may be, by name.
         marts: those that the API may show, by name.
         routes: the same by their declared route.

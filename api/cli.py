@@ -191,10 +191,12 @@ def list_publications() -> None:
         click.echo(f"warning: {served.version}, which is to be served, is gone", err=True)
     rows = []
     for version in sorted(versions, reverse=True):
-        mark = "withdrawn" if version in withdrawn else ""
+        marks = ["withdrawn"] if version in withdrawn else []
         if version == served.version:
-            mark = "served, rolled back to" if served.action == "rollback" else "served"
-        rows.append((version, *_about(folder, version), mark))
+            marks.append("served, rolled back to" if served.action == "rollback" else "served")
+        if folder.contains_sample(version):
+            marks.append("contains the sample")
+        rows.append((version, *_about(folder, version), "; ".join(marks)))
     _print_table(("version", "published", "age", "rows", "size", "tests", "mark"), rows)
 
 
@@ -205,12 +207,13 @@ def rollback(version: str) -> None:
     folder = PublishedFolder(_settings().published)
     with _errors():
         before = folder.newest()
-        entry = folder.rollback(version)
+        folder.rollback(version)
     if before is not None and before.version == version:
         click.echo(f"{version} is served already.")
     else:
+        sample = ", which contains the sample" if folder.contains_sample(version) else ""
         click.echo(
-            f"{entry.version} is served from now on; the next build publishes over it. What was "
+            f"{version} is served from now on{sample}; the next build publishes over it. What was "
             "published after it is withdrawn: nobody is shown it, by version neither."
         )
 
@@ -240,6 +243,7 @@ def prune(keep: int) -> None:
 def list_builds() -> None:
     """List the last builds, newest first, also those that published nothing, and why."""
     history: BuildHistory = current_app.extensions["build_history"]
+    folder = PublishedFolder(_settings().published)
     with _errors():
         runs = history.runs(SHOWN_RUNS)
     if not runs:
@@ -256,11 +260,17 @@ def list_builds() -> None:
                 _number(run.rows),
                 _number(run.rows_rejected),
                 _tests(run),
-                run.version or _one_line(run.reason or "", 100),
+                _version_or_why(folder, run),
             )
             for run in runs
         ],
     )
+
+
+def _version_or_why(folder: PublishedFolder, run: BuildRun) -> str:
+    if run.version is None:
+        return _one_line(run.reason or "", 100)
+    return run.version + (", contains the sample" if folder.contains_sample(run.version) else "")
 
 
 def _tests(run: BuildRun) -> str:

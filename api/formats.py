@@ -232,11 +232,12 @@ def _date_text(value: date) -> str:
     return value.isoformat() + ("Z" if isinstance(value, datetime) else "")
 
 
-def meta(catalog: Catalog, following: str | None = None) -> dict[str, str | None]:
+def meta(catalog: Catalog, following: str | None = None) -> dict[str, str | bool | None]:
     """The `meta` of an answer: which snapshot it comes from, and how to go on."""
     return {
         "version": catalog.version,
         "published_at": catalog.published_at_text,
+        "contains_sample": catalog.sample_data,
         "next": following,
     }
 

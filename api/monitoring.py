@@ -103,11 +103,16 @@ class _Snapshots:
             "kpi_snapshot_info", "The version that is served.", labels=["version"]
         )
         age = GaugeMetricFamily("kpi_snapshot_age_seconds", "Time since it was published.")
+        sample = GaugeMetricFamily(
+            "kpi_snapshot_contains_sample", "1 where the numbers have the sample in them."
+        )
         if status.catalog is not None:
             served.add_metric([status.catalog.version], 1)
             age.add_metric([], time.time() - status.catalog.published_at.timestamp())
+            sample.add_metric([], bool(status.catalog.sample_data))
         yield served
         yield age
+        yield sample
         yield GaugeMetricFamily(
             "kpi_snapshot_refused",
             "1 while the newest version is damaged and an older one is served.",

@@ -48,6 +48,7 @@ one.
   ratio without a base. Times are UTC.
 - **Errors** are `application/problem+json` ([kinds](/docs/problems)).
 """
+CONTAINS_SAMPLE = "**This version contains the sample**, which is made up."
 
 
 @lru_cache(maxsize=4)
@@ -84,7 +85,12 @@ def describe(catalog: Catalog | None) -> Node:
         "info": {
             "title": "KPI warehouse",
             "version": catalog.version if catalog else "nothing published",
-            "description": _INTRODUCTION.strip(),
+            "description": "\n\n".join(
+                [
+                    _INTRODUCTION.strip(),
+                    *([CONTAINS_SAMPLE] if catalog and catalog.sample_data else []),
+                ]
+            ),
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
@@ -257,6 +263,7 @@ def _without_token() -> dict[str, Node]:
             "status": {"type": "string", "enum": ["ready", "degraded"]},
             "version": {"type": "string"},
             "published_at": {"type": "string", "format": "date-time"},
+            "contains_sample": _CONTAINS_SAMPLE,
             "age_seconds": {"type": "integer"},
             "marts": {"type": "integer"},
             "rows": {"type": "integer"},
@@ -284,9 +291,14 @@ _COMPARED = {
     "lte": "Only up to this {column}.",
     "in": "Only these values of {column}, separated by commas.",
 }
+_CONTAINS_SAMPLE = {
+    "type": ["boolean", "null"],
+    "description": "Whether the numbers have the sample in them; null: an old snapshot.",
+}
 _EXAMPLE_META = {
     "version": "20260101T020304Z-1a2b3c4d",
     "published_at": "2026-01-01T02:03:04Z",
+    "contains_sample": False,
     "next": None,
 }
 _PROBLEMS = {
@@ -368,6 +380,10 @@ def _headers() -> Node:
         "ETag": text,
         "X-Snapshot-Version": text,
         "X-Snapshot-Published-At": text,
+        "X-Snapshot-Contains-Sample": {
+            "description": "`true` where the numbers have the sample in them; else not there.",
+            "schema": {"type": "string"},
+        },
         "X-Next-Cursor": {
             "description": "The cursor of the next page, when there is one.",
             "schema": {"type": "string"},
@@ -487,6 +503,7 @@ def _meta() -> Node:
         {
             "version": {"type": "string", "description": "Version of the snapshot."},
             "published_at": {"type": "string", "format": "date-time"},
+            "contains_sample": _CONTAINS_SAMPLE,
             "next": {"type": ["string", "null"], "description": "Cursor of the next page."},
         }
     )

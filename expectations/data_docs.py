@@ -73,7 +73,12 @@ class SuiteOutcome:
 
 
 def write_data_docs(
-    outcomes: Sequence[SuiteOutcome], folder: Path, *, run_id: str, made_at: datetime
+    outcomes: Sequence[SuiteOutcome],
+    folder: Path,
+    *,
+    run_id: str,
+    made_at: datetime,
+    has_sample: bool = False,
 ) -> None:
     """Write the pages of a run in place of those of the run before; all of them or none.
 
@@ -84,6 +89,7 @@ def write_data_docs(
         folder: where the site goes; made when missing.
         run_id: names the run.
         made_at: when it was, with a time zone.
+        has_sample: whether the sample is in the numbers.
 
     Raises:
         FolderError: the folder holds files that are not of an older site.
@@ -95,7 +101,11 @@ def write_data_docs(
     pages = _file_names([outcome.suite for outcome in outcomes])
     for suite, page in zip(suites, pages, strict=True):
         suite["page"] = page
-    context = {"run_id": run_id, "made_at": made_at.astimezone(UTC)}
+    context = {
+        "run_id": run_id,
+        "made_at": made_at.astimezone(UTC),
+        "has_sample": has_sample,
+    }
     with replaced_folder(folder) as new:
         (new / "style.css").write_bytes((HERE / "static" / "style.css").read_bytes())
         for suite in suites:

@@ -1,7 +1,8 @@
 """How far the marts are from what readers see now: rows lost, totals that moved.
 
 Compared with the catalog of the snapshot that is read. A mart takes part when its YAML names its
-totals (`config: meta: totals:`).
+totals (`config: meta: totals:`). Of feed_health it is the accepted rows of each feed, which may
+grow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from great_expectations.expectations import Expectation
 from expectations.suites import CRITICAL, WARNING, Suite, between
 from warehouse.published import PublishedError, PublishedFolder
 
+FEED_HEALTH = "feed_health"
+
 
 @dataclass(frozen=True)
 class Published:
@@ -25,11 +28,13 @@ class Published:
     Attributes:
         version: the snapshot; empty when nothing is compared.
         marts: rows and totals of its marts: {"daily_sales": {"rows": 731, "totals": {...}}}.
+        feeds: accepted rows of each feed.
         why_not: why nothing is compared; empty when something is.
     """
 
     version: str = ""
     marts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    feeds: Mapping[str, int] = field(default_factory=dict)
     why_not: str = ""
 
 
@@ -48,26 +53,43 @@ class Limits:
     is_accepted: bool = False
 
 
+def has_sample(feed_health: duckdb.DuckDBPyRelation) -> bool:
+    """Whether the rows of the sample are in the marts."""
+    return bool(feed_health.filter("has_sample").limit(1).fetchall())
+
+
 def read_published(folder: PublishedFolder, *, sample_data: bool) -> Published:
     """What the catalog of the snapshot that readers see says of its marts.
 
     Args:
         folder: the published folder.
-        sample_data: whether this run reads the sample; a snapshot made otherwise is another shop.
+        sample_data: whether the sample is in the marts; a snapshot made otherwise is another shop.
     """
     try:
         newest = folder.newest()
         catalog = folder.catalog(newest.version) if newest else None
-    except (PublishedError, OSError) as error:
+        feeds = _read_feeds(folder, catalog) if catalog else {}
+    except (PublishedError, OSError, duckdb.Error) as error:
         return Published(why_not=f"the published snapshot cannot be read: {error}")
     if newest is None or catalog is None:
         return Published(why_not="nothing was published before")
     if catalog.get("sample_data", sample_data) != sample_data:
-        left = "with" if sample_data else "without"
-        return Published(why_not=f"{newest.version} was not made {left} the sample data")
+        does, do = ("contains", "do not") if catalog["sample_data"] else ("does not contain", "do")
+        why_not = f"{newest.version} {does} the sample, and the marts {do}"
+        return Published(why_not=why_not)
     marts = {mart["name"]: mart for mart in catalog["marts"] if mart.get("totals") is not None}
     why_not = "" if marts else f"{newest.version} says no totals"
-    return Published(newest.version, marts, why_not)
+    return Published(newest.version, marts, feeds, why_not)
+
+
+def _read_feeds(folder: PublishedFolder, catalog: Mapping[str, Any]) -> dict[str, int]:
+    """Accepted rows of each feed of a snapshot; none where it does not say."""
+    files = [mart["file"] for mart in catalog["marts"] if mart["name"] == FEED_HEALTH]
+    if not files:
+        return {}
+    with duckdb.connect(":memory:") as connection:
+        file = connection.read_parquet(str(folder.folder(catalog["version"]) / files[0]))
+        return dict(file.project("feed, rows_accepted").fetchall())
 
 
 def suite_and_frame(
@@ -84,35 +106,37 @@ def suite_and_frame(
     against = f"Compared with {published.version}." if published.version else ""
     expectations: list[Expectation] = []
     ratios: dict[str, float | None] = {}
+    observed: dict[str, str] = {}
+
+    def compare(name: str, new: float, old: float, low: float, high: float | None) -> None:
+        ratios[name] = new / old if old else None  # of nothing, nothing is expected
+        observed[name] = f"was {_number(old)}, is {_number(new)}"
+        notes = f"{observed[name][0].upper()}{observed[name][1:]}. {against}"
+        expectations.append(between(name, low, high, severity=severity, notes=notes))
+
+    kept = 1 - limits.rows_lost_pct / 100
+    feeds: dict[str, int] = {}
+    if FEED_HEALTH in relations:
+        feeds = dict(relations[FEED_HEALTH].project("feed, rows_accepted").fetchall())
+    # A feed that had no row, and is there now, makes totals what they should be.
+    is_back = any(rows and not published.feeds.get(feed, rows) for feed, rows in feeds.items())
+    largest = None if is_back else limits.total_factor
     for mart, before in published.marts.items():
         if mart not in relations:
             continue
         relation = relations[mart]
         totals = {name: text for name, text in before["totals"].items() if name in relation.columns}
+        if mart == FEED_HEALTH:
+            totals = {}
         sums = [f'cast(coalesce(sum("{name}"), 0) as double)' for name in totals]
         (found,) = relation.aggregate(", ".join(["count(*)", *sums])).fetchall()
         rows, *new = found
-        ratios[f"{mart}.rows"] = _ratio(rows, before["rows"])
-        expectations.append(
-            between(
-                f"{mart}.rows",
-                1 - limits.rows_lost_pct / 100,
-                None,
-                severity=severity,
-                notes=f"{rows:,} rows, {before['rows']:,} published. {against}",
-            )
-        )
+        compare(f"{mart}.rows", rows, before["rows"], kept, None)
         for (name, text), total in zip(totals.items(), new, strict=True):
-            ratios[f"{mart}.{name}"] = _ratio(total, float(text))
-            expectations.append(
-                between(
-                    f"{mart}.{name}",
-                    1 / limits.total_factor,
-                    limits.total_factor,
-                    severity=severity,
-                    notes=f"A total of {total:,.2f}, {float(text):,.2f} published. {against}",
-                )
-            )
+            compare(f"{mart}.{name}", total, float(text), 1 / limits.total_factor, largest)
+    for feed, accepted in published.feeds.items():
+        if feed in feeds:
+            compare(f"{FEED_HEALTH}.{feed}", feeds[feed], accepted, kept, None)
     if not expectations:
         expectations = [between("every mart.rows", 1 - limits.rows_lost_pct / 100, None)]
     suite = Suite(
@@ -120,6 +144,7 @@ def suite_and_frame(
         mart="",
         part="drift",
         expectations=expectations,
+        observed=observed,
         why_not=published.why_not,
         areas={mart: _area(before) for mart, before in published.marts.items()},
     )
@@ -131,6 +156,6 @@ def _area(mart: Mapping[str, Any]) -> str:
     return str((mart.get("api") or {}).get("scope") or mart.get("area", ""))
 
 
-def _ratio(new: float, old: float) -> float | None:
-    """New / old; None, which nothing is expected of, when there was nothing before."""
-    return new / old if old else None
+def _number(value: float) -> str:
+    """Such as 2,154 or 936,432.83."""
+    return f"{value:,.2f}".removesuffix(".00")

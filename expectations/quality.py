@@ -17,6 +17,7 @@ FEED_HEALTH = Suite(
         "rows_rejected": "BIGINT",
         "unknown_references": "BIGINT",
         "rows_on_hold": "BIGINT",
+        "has_sample": "BOOLEAN",
         "first_date": "DATE",
         "last_date": "DATE",
         "last_loaded_at": "TIMESTAMP",

@@ -112,15 +112,15 @@ def run(
     from dbt_common.invocation import get_invocation_id
 
     settings = read_settings()
-    published = drift.read_published(
-        PublishedFolder(settings.published), sample_data=settings.sample_data
-    )
+    has_sample = drift.has_sample(relations[drift.FEED_HEALTH])
+    published = drift.read_published(PublishedFolder(settings.published), sample_data=has_sample)
     table, outcomes = check(relations, published, limits, sample_rows)
     write_data_docs(
         outcomes,
         settings.data_docs,
         run_id=str(get_invocation_id()),
         made_at=datetime.now(UTC),
+        has_sample=has_sample,
     )
     return table
 
@@ -280,7 +280,7 @@ def evaluate(
             assert configuration is not None  # noqa: S101 - it was just asked
             answers[configuration.meta["position"]] = answer
     # Of a summary, its value says more than that one row is as expected.
-    only_row = frame.iloc[0].to_dict() if len(frame) == 1 else {}
+    only_row = {**(frame.iloc[0].to_dict() if len(frame) == 1 else {}), **suite.observed}
     rows_checked = len(frame) if suite.query is None else found.rows
     rows = [
         {

@@ -40,6 +40,7 @@ class Suite:
         columns: names and DuckDB types that readers of the mart rely on; it may have more.
         show_values: whether values that were not expected may be shown; False where they are about
             people.
+        observed: of a column of the only row, what to say instead of its value.
         why_not: why nothing of it can be evaluated; empty when it can.
         areas: of a suite about several marts, where `mart` is empty: the area of each.
     """
@@ -51,6 +52,7 @@ class Suite:
     query: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     show_values: bool = True
+    observed: Mapping[str, str] = field(default_factory=dict)
     why_not: str = ""
     areas: Mapping[str, str] = field(default_factory=dict)
 

@@ -58,6 +58,7 @@ class Run:
         errors: what dbt said before or instead of running nodes.
         warnings: the warnings dbt raised, in the order they came.
         expectations: the critical expectations that did not hold, with what was observed.
+        empty_feeds: feeds that have files and no accepted row, with what became of the files.
         seconds: wall time of the command.
         invocation: dbt's id of the command; empty when it did not come to say it.
         publication: what dbt said of the publication: "Published ..." or "Not published: ...";
@@ -69,6 +70,7 @@ class Run:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     expectations: list[str] = field(default_factory=list)
+    empty_feeds: list[str] = field(default_factory=list)
     seconds: float = 0.0
     invocation: str = ""
     publication: str = ""
@@ -165,6 +167,8 @@ def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
         run.publication = text
     elif name == "JinjaLogInfo" and text.startswith("expectation failed: "):
         run.expectations.append(text.removeprefix("expectation failed: "))
+    elif name == "JinjaLogInfo" and text.startswith("feed without rows: "):
+        run.empty_feeds.append(text.removeprefix("feed without rows: "))
     elif name == "JinjaLogInfo" and text.startswith("expectation not met: "):
         run.warnings.append(text)
     elif name == "MainEncounteredError":

@@ -9,6 +9,7 @@ from warehouse.dbt import NodeResult, Run
 from warehouse.settings import Settings
 
 DRIFT = "quality.drift"  # the suite that compares with what is published
+EMPTY_FEEDS = "every_feed_with_files_has_rows"  # the test of feed_health
 
 NO_SPACE_TO_PUBLISH = (
     "no space left to write {published}. Free some space, or set WAREHOUSE_PUBLISHED to another "
@@ -85,7 +86,20 @@ def explain(run: Run, settings: Settings) -> list[str]:
     """
     lines = [f"error: {known_failure(text, settings) or _own_words(text)}" for text in run.errors]
     lines += [_explain_node(node, settings) for node in run.results if node.status == "error"]
-    lines += [_explain_node(node, settings) for node in run.results if node.status == "fail"]
+    has_empty_feeds = any(
+        node.status == "fail" and node.name == EMPTY_FEEDS for node in run.results
+    )
+    lines += [
+        _explain_node(node, settings)
+        for node in run.results
+        if node.status == "fail" and node.name != EMPTY_FEEDS
+    ]
+    if has_empty_feeds:
+        lines += [f"failed: no row of feed {text}" for text in run.empty_feeds]
+        lines.append(
+            "Mend the files, or take them away. To publish without the rows of these feeds: "
+            "make build ARGS=\"--vars '{accept_empty_feeds: true}'\""
+        )
     lines += [f"failed: expectation {text}" for text in run.expectations]
     if any(text.startswith(f"{DRIFT}: ") for text in run.expectations):
         lines.append(

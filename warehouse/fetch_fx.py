@@ -32,6 +32,7 @@ from urllib.parse import urlencode, urlsplit
 
 import yaml
 
+from warehouse.landing.sample import own_file
 from warehouse.settings import Settings
 
 SERVICE_URL = "https://api.freecurrencyapi.com"
@@ -170,6 +171,12 @@ def run(
     return 0
 
 
+def _has_own_files(settings: Settings) -> bool:
+    """Whether a build would leave the sample out: there are files beside those of rates."""
+    folders = [path.name for path in settings.landing.glob("*/") if path.name != FEED]
+    return own_file(settings.landing, folders) is not None
+
+
 def _run(
     settings: Settings, options: argparse.Namespace, environment: Mapping[str, str], today: date
 ) -> str:
@@ -181,7 +188,7 @@ def _run(
         return f"Nothing to fetch: {pair.source} is the currency that amounts are converted to."
     folder = settings.landing / FEED
     files = _landed(folder)
-    if settings.sample_data:
+    if settings.sample_data or (settings.sample_data is None and not _has_own_files(settings)):
         files.append(settings.root / "seeds/shop/fx_rates.csv")
     days = days_to_fetch(
         pair, options.from_date, options.to_date, lambda: newest_day(files, pair, today), today

@@ -10,6 +10,7 @@ import gc
 import threading
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -23,8 +24,9 @@ from dbt_common.events.types import Note
 from dbt_common.exceptions import DbtRuntimeError
 
 from warehouse.landing.files import Column, Contract, strays
-from warehouse.landing.in_duckdb import load_feed, prepare
+from warehouse.landing.in_duckdb import load_feed, look_into_logs, prepare
 from warehouse.landing.load import LoadError, Request, Words
+from warehouse.landing.sample import SAMPLE
 from warehouse.settings import Settings, SettingsError, read_settings
 
 _MODEL_TABLES = {
@@ -114,7 +116,9 @@ class Plugin(BasePlugin):
                     connection,
                     request,
                     settings.landing / request.feed,
-                    has_sample=settings.sample_data,
+                    has_sample=SAMPLE.has_sample(
+                        settings, target_config.config, partial(look_into_logs, connection), warn
+                    ),
                     words=Words(warn=warn, tell=tell),
                 )
             finally:

@@ -339,6 +339,13 @@ class PublishedFolder:
             raise GoneError(f"{version!r} is no version, such as 20261121T013501Z-1a2b3c4d")
         return self.path / version
 
+    def contains_sample(self, version: str) -> bool:
+        """Whether a snapshot says that it has the sample in it; one that is damaged does not."""
+        try:
+            return bool(self.catalog(version).get("sample_data"))
+        except (PublishedError, OSError):
+            return False
+
     def catalog(self, version: str) -> dict[str, Any]:
         """What a snapshot holds, from its catalog.json.
 
@@ -584,11 +591,15 @@ class PublishedFolder:
 
 def what_readers_see(path: Path) -> str:
     """The end of a sentence that begins with "not published": what is in the folder instead."""
+    folder = PublishedFolder(path)
     try:
-        newest = PublishedFolder(path).newest()
+        newest = folder.newest()
     except (PublishedError, OSError) as error:
         return f"what readers see is not known: {error}"
-    return f"readers keep {newest.version}" if newest else "nothing has been published yet"
+    if newest is None:
+        return "nothing has been published yet"
+    sample = ", which contains the sample" if folder.contains_sample(newest.version) else ""
+    return f"readers keep {newest.version}{sample}"
 
 
 def sha256_of(file: Path) -> str:

@@ -101,6 +101,7 @@ class Publishing(ABC):
         self._seen: tuple[Path, Mapping[str, Any]] | None = None  # folder and catalog of readers
         self._publication = ""
         self._published: tuple[str, int] | None = None  # version and rows
+        self._has_sample: bool | None = None  # None: nothing says so
 
     @abstractmethod
     def adapter_and_database(self) -> tuple[str, str]:
@@ -120,6 +121,7 @@ class Publishing(ABC):
             "begin": self.begin,
             "keep": self._keep,
             "write_catalog": self._write_catalog,
+            "look_at_feeds": self._look_at_feeds,
             "publish": self._publish,
         }
 
@@ -244,10 +246,13 @@ class Publishing(ABC):
         published = PublishedFolder(read_settings().published)
         self._draft = published.begin(self._invocation)
         self._seen = _what_is_seen(published)
+        self._has_sample = None
         adapter, database = self.adapter_and_database()
         self._engine = {"dbt": dbt_version, "adapter": adapter, "database": database}
+        health = [mart for mart in marts_of(self._manifest) if mart["name"] == FEED_HEALTH]
         return {
             "vars": _names_of_vars(self._manifest["metadata"]["project_name"]),
+            "feed_health": health[0]["relation_name"] if health else None,
             "marts": [
                 {
                     "name": mart["name"],
@@ -260,6 +265,19 @@ class Publishing(ABC):
                 for mart in marts_of(self._manifest)
             ],
         }
+
+    def _look_at_feeds(self, call: Mapping[str, Any]) -> None:
+        """Note whether the marts have the sample, which must not be beside files of one's own.
+
+        That can be where a build was broken off, and only the rest of it was built again.
+        """
+        self._has_sample = any(has_sample for _feed, _files, has_sample in call["feeds"])
+        own = feeds_of_ones_own(self._manifest, call["feeds"])
+        if self._has_sample and own and not read_settings().sample_data:
+            raise PublishedError(
+                f"the sample is in some feeds, and files of yours are in {enumerated(own)}. Build "
+                "everything in one run, or set WAREHOUSE_SAMPLE_DATA=1 to keep both"
+            )
 
     def _keep(self, call: Mapping[str, Any]) -> bool:
         """Take a mart's file over from the snapshot that readers see, if its rows are the same.
@@ -317,7 +335,7 @@ class Publishing(ABC):
                 "sbom": bill_of_materials(),
                 "git_commit": git_commit(settings.root),
                 "vars": call["vars"],
-                "sample_data": settings.sample_data,
+                "sample_data": self._has_sample,
                 "feeds": freshness_of_feeds(self._manifest),
                 "tests": count_tests(self._manifest, needed, self._outcomes),
                 "rows": sum(mart["rows"] for mart in marts),
@@ -344,6 +362,7 @@ class Publishing(ABC):
         return (
             f"Published {draft.version}: {len(call['rows'])} marts, {rows:,} rows, "
             f"in {settings.shown(settings.published)}/"
+            f"{'; contains the sample' if self._has_sample else ''}"
         )
 
     def begun(self) -> Draft:
@@ -565,6 +584,23 @@ def freshness_of_feeds(manifest: Node) -> list[dict[str, Any]]:
         }
         for source in manifest["sources"].values()
         if source["source_name"] == "landing"
+    ]
+
+
+def feeds_of_ones_own(manifest: Node, feeds: Sequence[tuple[str, int, bool]]) -> list[str]:
+    """The feeds that have files beside their seed; a reference seed's feed is none of them.
+
+    Args:
+        manifest: its sources are the contracts.
+        feeds: each with its files, and whether the sample is one.
+    """
+    references = {
+        source["name"]
+        for source in manifest["sources"].values()
+        if (source["config"]["meta"].get("feed") or {}).get("reference")
+    }
+    return [
+        feed for feed, files, has_sample in feeds if files > has_sample and feed not in references
     ]
 
 

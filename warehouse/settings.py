@@ -26,8 +26,8 @@ class Settings:
             (`WAREHOUSE_DATA_DOCS`).
         landing: the folder where people drop files, one folder in it per feed
             (`WAREHOUSE_LANDING`).
-        sample_data: whether the sample seeds are read too (`WAREHOUSE_SAMPLE_DATA`, 1 or 0);
-            reference seeds always are.
+        sample_data: whether the sample seeds are read too (`WAREHOUSE_SAMPLE_DATA`, 1 or 0); None,
+            where it is not set: until there is a file of one's own. Reference seeds always are.
         threads: threads of DuckDB in a build (`WAREHOUSE_THREADS`); None for all processors.
         memory_limit: memory of DuckDB in a build, as it writes it (`WAREHOUSE_MEMORY_LIMIT`); half
             of the machine's by default.
@@ -45,7 +45,7 @@ class Settings:
     published: Path
     data_docs: Path
     landing: Path
-    sample_data: bool
+    sample_data: bool | None
     threads: int | None
     memory_limit: str
     temporary: Path
@@ -104,7 +104,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         published=path("WAREHOUSE_PUBLISHED", "published"),
         data_docs=path("WAREHOUSE_DATA_DOCS", "build/data_docs"),
         landing=path("WAREHOUSE_LANDING", "landing"),
-        sample_data=_read_flag(environment, "WAREHOUSE_SAMPLE_DATA", default=True),
+        sample_data=_read_flag(environment, "WAREHOUSE_SAMPLE_DATA"),
         threads=int(threads) if threads else None,
         memory_limit=_read(
             environment,
@@ -140,8 +140,8 @@ def memory_of_machine(
     return min(found)
 
 
-def _read_flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
-    return _read(environment, name, str(int(default)), "[01]", "1 or 0") == "1"
+def _read_flag(environment: Mapping[str, str], name: str) -> bool | None:
+    return {"1": True, "0": False, "": None}[_read(environment, name, "", "[01]?", "1 or 0")]
 
 
 def _read(

@@ -44,6 +44,7 @@ def ready() -> Response:
             "status": "ready" if status.failure is None else "degraded",
             "version": catalog.version,
             "published_at": catalog.published_at_text,
+            "contains_sample": catalog.sample_data,
             "age_seconds": int(_age(catalog.published_at)),
             "marts": len(catalog.marts),
             "rows": catalog.rows,

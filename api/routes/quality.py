@@ -93,6 +93,7 @@ QUALITY = Computed(
                 "rows_rejected": 24,
                 "unknown_references": 6,
                 "rows_on_hold": 0,
+                "has_sample": True,
                 "first_date": "2024-01-01",
                 "last_date": "2025-12-31",
                 "last_loaded_at": "2026-01-01T02:00:00Z",

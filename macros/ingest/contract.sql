@@ -24,6 +24,16 @@
 {% endmacro %}
 
 
+{% macro is_reference(feed) %}
+    {#- Whether the feed's seed is no sample: it is read beside one's own files, too. -#}
+    {%- if not execute -%}{{ return(false) }}{%- endif -%}
+    {%- for source in graph.sources.values() if (source.source_name, source.name) == ('landing', feed) -%}
+        {{ return((source.config.meta.get('feed') or {}).get('reference', false)) }}
+    {%- endfor -%}
+    {{ return(false) }}
+{% endmacro %}
+
+
 {% macro feed_contract(feed) %}
     {%- set sources = graph.sources.values()
         | selectattr('source_name', 'equalto', 'landing') | list -%}

@@ -46,6 +46,7 @@
     {%- do adapter.store_relation('loading', this, [], '', 'parquet', {
         'contract': contract,
         'feeds': feed_names(),
+        'samples': feeds_with_a_sample(),
         'types': types,
         'sql': sql,
         'source': ref(feed).render(),
@@ -134,6 +135,21 @@
     inner join {{ files }} as files
         on landed.load_id = files.load_id and landed._file_id = files.file_id
     where files.state = 'loaded'
+{% endmacro %}
+
+
+{% macro feeds_with_a_sample() %}
+    {#- The feeds whose seed is the sample, each with its log of files; none where this run forgets it. -#}
+    {%- set found = [] -%}
+    {%- for feed in feed_names() if not is_reference(feed) -%}
+        {%- set is_forgotten = should_full_refresh() and selected_resources
+            and 'model.' ~ project_name ~ '.base_' ~ feed in selected_resources -%}
+        {%- do found.append({
+            'feed': feed,
+            'log': none if is_forgotten else landing_table(feed ~ '_files').render(),
+        }) -%}
+    {%- endfor -%}
+    {{ return(found) }}
 {% endmacro %}
 
 

@@ -27,6 +27,16 @@
         'invocation_id': invocation_id,
     }) -%}
 
+    {%- if snapshot.feed_health -%}
+        {%- set feeds = [] -%}
+        {%- for row in run_query(
+            'select feed, files, case when has_sample then 1 else 0 end from ' ~ snapshot.feed_health
+        ).rows -%}
+            {%- do feeds.append([row[0], row[1] | int, row[2] | int == 1]) -%}
+        {%- endfor -%}
+        {%- do publishing('look_at_feeds', {'feeds': feeds}) -%}
+    {%- endif -%}
+
     {%- do run_hooks(pre_hooks, inside_transaction=False) -%}
     {%- do run_hooks(pre_hooks, inside_transaction=True) -%}
 

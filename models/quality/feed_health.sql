@@ -47,7 +47,8 @@ feed_totals as (
         sum(rows_rejected) as rows_rejected,
         min(first_date) as first_date,
         max(last_date) as last_date,
-        max(loaded_at) as last_loaded_at
+        max(loaded_at) as last_loaded_at,
+        max(case when is_sample then 1 else 0 end) = 1 as has_sample
     from feed_files
     group by feed
 
@@ -66,6 +67,9 @@ joined as (
         cast(coalesce(feed_totals.rows_rejected, 0) as bigint) as rows_rejected,
         cast(coalesce(unknown_references.unknown_references, 0) as bigint) as unknown_references,
         cast(coalesce(lines_on_hold.rows_on_hold, 0) as bigint) as rows_on_hold,
+
+        ---------- flags
+        coalesce(feed_totals.has_sample, false) as has_sample,
 
         ---------- times
         feed_totals.first_date,

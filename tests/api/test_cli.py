@@ -18,7 +18,7 @@ from warehouse.history import BuildHistory, EndOfRun
 from warehouse.published import PublishedFolder, format_time
 
 
-def publish(folder: Path, number: int, rows: int = 1234) -> str:
+def publish(folder: Path, number: int, rows: int = 1234, *, sample: bool = False) -> str:
     """Publish a snapshot of one small file, as a build does; its version."""
     published = PublishedFolder(folder / "published")
     draft = published.begin(f"{number:08x}-0000-0000-0000-000000000000")
@@ -30,6 +30,7 @@ def publish(folder: Path, number: int, rows: int = 1234) -> str:
             "version": draft.version,
             "published_at": format_time(draft.at),
             "rows": rows,
+            "sample_data": sample,
             "tests": {
                 "data_tests": {"passed": 163, "warned": number % 2},
                 "unit_tests": {"passed": 100},
@@ -204,6 +205,17 @@ def test_the_list_of_publications_tells_what_was_tested_and_what_is_served(tmp_p
     cells = {line.split()[0]: re.split(r"  +", line) for line in listed[1:]}
     assert cells[second][3:] == ["2,500,000", "2.5 MB", "263 passed", "served"]
     assert cells[first][3:] == ["1,234", "1.2 kB", "263 passed, 1 warned"]
+
+
+def test_the_list_and_a_rollback_say_which_version_contains_the_sample(tmp_path: Path) -> None:
+    first, second = publish(tmp_path, 1, sample=True), publish(tmp_path, 2)
+    listed = flask(tmp_path, "publications", "list").out.splitlines()
+    found = {line.split()[0]: re.split(r"  +", line)[6:] for line in listed[1:]}
+    assert found == {first: ["contains the sample"], second: ["served"]}
+    done = flask(tmp_path, "publications", "rollback", first)
+    assert f"{first} is served from now on, which contains the sample" in done.out
+    listed = flask(tmp_path, "publications", "list").out.splitlines()
+    assert any(line.endswith("served, rolled back to; contains the sample") for line in listed)
 
 
 def test_a_rollback_serves_an_older_version_and_the_list_marks_it(tmp_path: Path) -> None:

@@ -219,6 +219,17 @@ def test_the_type_of_a_problem_leads_to_its_explanation(api: Api) -> None:
         assert {"type", "title", "status", "detail", "instance", "request_id"} <= problem.keys()
 
 
+def test_every_place_that_shows_a_version_says_that_it_contains_the_sample(api: Api) -> None:
+    assert ", contains the sample" in api.get("/", scopes=()).body.decode()
+    description = parsed(api.get("/api/v1/openapi.json", scopes=()).body)["info"]["description"]
+    assert "contains the sample" in description
+    for path in ("daily_sales", "marts", "metrics", "quality"):
+        answer = api.get(path, {"compare": "last30_prev30"} if path == "metrics" else None)
+        assert parsed(answer.body)["meta"]["contains_sample"] is True, path
+        assert answer.headers["x-snapshot-contains-sample"] == "true", path
+    assert api.get("daily_sales.csv").headers["x-snapshot-contains-sample"] == "true"
+
+
 def test_ready_says_what_is_served(api: Api, built: Project) -> None:
     newest = built.published.newest()
     assert newest is not None
@@ -229,6 +240,7 @@ def test_ready_says_what_is_served(api: Api, built: Project) -> None:
     assert state.pop("age_seconds") >= 0
     assert state == {
         "status": "ready",
+        "contains_sample": True,
         "version": newest.version,
         "published_at": f"{newest.at:%Y-%m-%dT%H:%M:%SZ}",
         "marts": len(catalog["marts"]),

@@ -321,7 +321,45 @@ def test_drift_that_is_accepted_is_shown_as_a_warning(
 ) -> None:
     accepted = drift.Limits(20, 3, is_accepted=True)
     row = drifted(batches, connection, published(100, "80"), accepted)["sales.rows"]
-    assert (row["success"], row["severity"], row["observed"]) == (False, "warning", "0.08")
+    observed = "was 100, is 8"
+    assert (row["success"], row["severity"], row["observed"]) == (False, "warning", observed)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "holds"),
+    [(100, 2154, True), (100, 80, True), (100, 79, False), (100, 0, False), (0, 5, None)],
+    ids=["grown", "few lost", "many lost", "all lost", "back"],
+)
+def test_a_feed_may_grow_and_lose_few_rows_whatever_the_others_do(
+    batches: Any, connection: duckdb.DuckDBPyConnection, before: int, now: int, holds: bool | None
+) -> None:
+    marts = {"feed_health": {"rows": 2, "totals": {"rows_accepted": str(before + 10**6)}}}
+    health = connection.sql(
+        f"select * from (values ('jobs', {now}), ('sales', 1000000)) as t(feed, rows_accepted)"
+    )
+    feeds = {"jobs": before, "sales": 10**6, "gone": 1}
+    published = drift.Published("20261121T013501Z-1a2b3c4d", marts, feeds)
+    suite, frame = drift.suite_and_frame({"feed_health": health}, published, LIMITS)
+    rows, _ = evaluate(batches, suite, Frame(len(frame), frame, is_sampled=False))
+    found = {row["column"]: row["success"] for row in rows}
+    assert found == {"feed_health.rows": True, "feed_health.jobs": holds, "feed_health.sales": True}
+    assert ("was 100, is 0" in {row["observed"] for row in rows}) == (now == 0)
+
+
+def test_a_feed_that_is_back_may_make_totals_grow(
+    batches: Any, connection: duckdb.DuckDBPyConnection
+) -> None:
+    relations = {
+        "sales": connection.sql("select 10 as units from range(8)"),
+        "feed_health": connection.sql("select 'orders' as feed, 9 as rows_accepted"),
+    }
+    for before, holds in ((9, False), (0, True)):
+        marts = {"sales": {"rows": 8, "totals": {"units": "1"}}}
+        published = drift.Published("20261121T013501Z-1a2b3c4d", marts, {"orders": before})
+        suite, frame = drift.suite_and_frame(relations, published, LIMITS)
+        rows, _ = evaluate(batches, suite, Frame(len(frame), frame, is_sampled=False))
+        (units,) = (row for row in rows if row["column"] == "sales.units")
+        assert (units["success"], units["observed"]) == (holds, "was 1, is 80")
 
 
 def test_where_nothing_was_published_nothing_is_compared(
@@ -340,7 +378,8 @@ def test_a_snapshot_of_the_sample_is_not_compared_with_one_s_own_data(built: Pro
     other = drift.read_published(built.published, sample_data=False)
     assert same.why_not == ""
     assert same.marts["daily_sales"]["totals"]["total_sales"] == "1735028.30"
-    assert other.why_not == f"{same.version} was not made without the sample data"
+    assert other.why_not == f"{same.version} contains the sample, and the marts do not"
+    assert same.feeds["jobs"] == 40
 
 
 def test_a_snapshot_that_cannot_be_read_is_not_compared(built: Project, tmp_path: Path) -> None:

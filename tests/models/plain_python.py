@@ -932,6 +932,7 @@ def feed_health(feeds: Mapping[str, Feed]) -> list[Row]:
                 "rows_rejected": len(feed.rejected),
                 "unknown_references": unknown,
                 "rows_on_hold": on_hold if name == "order_items" else 0,
+                "has_sample": name != "fx_rates",
                 "first_date": min(days, default=None),
                 "last_date": max(days, default=None),
             }

@@ -93,7 +93,7 @@ def described(contract: dict[str, Any]) -> str:
     if feed.get("headerless"):
         says.append("A file without a header is accepted.")
     if feed.get("reference"):
-        says.append("Its seed is read also with `WAREHOUSE_SAMPLE_DATA=0`.")
+        says.append("Its seed is no sample: it is always read.")
     return f"{contract['description']} {' '.join(says)}"
 
 
@@ -230,7 +230,7 @@ def with_examples(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("examples") / "project")
     for feed in contracts():
         follow(project, section(f"### {feed}"))
-    outcome = project.build(WAREHOUSE_SAMPLE_DATA="0")
+    outcome = project.build()
     assert outcome.exit_code == 0, outcome.out + outcome.err
     return project
 
@@ -245,7 +245,7 @@ def changed(with_examples: Project, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copy2(with_examples.database, project.database)
     for heading in ("## Add an alias", "## Add a column", "## Add a feed"):
         follow(project, section(heading))
-    outcome = project.build(WAREHOUSE_SAMPLE_DATA="0")
+    outcome = project.build()
     assert outcome.exit_code == 0, outcome.out + outcome.err
     return project
 
@@ -258,7 +258,7 @@ def test_the_three_commands_make_numbers_of_one_file(
     (project.folder / Path(example.path).name).write_text(example.text)
     (project.folder / example.path).parent.mkdir(parents=True, exist_ok=True)
     (commands, *_) = blocks(PAGE.read_text())
-    assert [line.split()[0] for line in commands.text.splitlines()] == ["cp", "export", "make"]
+    assert [line.split()[0] for line in commands.text.splitlines()] == ["cp", "make"]
     said = run(project, commands.text)
     assert "Published" in said
     assert project.query(

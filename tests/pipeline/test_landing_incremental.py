@@ -21,11 +21,12 @@ CUP = "P2,Cup,Kitchen,5,\n"
 PAN = "P3,Pan,Kitchen,20,1\n"
 NOTHING = "P4,,Kitchen,1,1\n"
 NO_SAMPLE = {"WAREHOUSE_SAMPLE_DATA": "0"}
+WITH_SAMPLE = {"WAREHOUSE_SAMPLE_DATA": "1"}
 
 
 def build(project: Project, *arguments: str, exit_code: int = 0, sample: bool = False) -> Outcome:
     """Load and judge products."""
-    settings = ALONE if sample else ALONE | NO_SAMPLE
+    settings = ALONE | (WITH_SAMPLE if sample else NO_SAMPLE)
     outcome = project.dbt("build", *arguments, *NODES, **settings)
     assert outcome.exit_code == exit_code, outcome.lines
     return outcome

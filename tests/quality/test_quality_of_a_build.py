@@ -57,7 +57,7 @@ def test_an_expectation_that_does_not_hold_stops_the_build_and_says_what_was_obs
     rows = [row for row in second.records("expectation_results") if row["success"] is False]
     assert [(row["suite"], row["column"], row["observed"]) for row in rows] == [
         ("shop.order_kpis", "average_ticket", "0"),
-        ("quality.drift", "order_kpis.average_ticket", "0"),
+        ("quality.drift", "order_kpis.average_ticket", "was 845.12, is 0"),
     ]
 
 
@@ -74,7 +74,7 @@ def test_drift_stops_the_build_until_somebody_accepts_it(second: Project) -> Non
     outcome = second.build(*ONLY)
     assert outcome.exit_code == 1
     (line,) = lines_with(outcome, "failed: expectation quality.drift: customer_lifetime_value.rows")
-    assert "(min_value 0.7): 0." in line
+    assert "(min_value 0.7): was 400, is " in line
     assert lines_with(outcome, """make build ARGS="--vars '{accept_drift: true}'\"""")
 
     accepted = second.build(*ONLY, "--vars", "{accept_drift: true}")

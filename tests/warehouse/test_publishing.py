@@ -20,7 +20,14 @@ from warehouse.audit import (
     needed_by,
 )
 from warehouse.published import PublishedError
-from warehouse.publishing import Counted, count_tests, describe_mart, git_commit
+from warehouse.publishing import (
+    Counted,
+    DuckDBPublishing,
+    count_tests,
+    describe_mart,
+    feeds_of_ones_own,
+    git_commit,
+)
 
 PUBLICATION = "model.p.publication"
 BUILD = Command("build")
@@ -343,3 +350,40 @@ def test_the_commit_is_told_where_there_is_one(
     assert len(commit) == 40
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_commit(tmp_path) is None
+
+
+# ------------------------------------------------------------------ the sample
+
+SOURCES = {
+    "sources": {
+        f"source.p.{name}": {"name": name, "config": {"meta": {"feed": options}}}
+        for name, options in (("orders", None), ("jobs", {}), ("rates", {"reference": True}))
+    }
+}
+
+
+def test_files_beside_a_reference_seed_are_not_ones_own() -> None:
+    feeds = [("orders", 1, True), ("jobs", 0, False), ("rates", 2, False)]
+    assert feeds_of_ones_own(SOURCES, feeds) == []
+    assert feeds_of_ones_own(SOURCES, [("orders", 2, True), ("jobs", 1, False)]) == [
+        *("orders", "jobs")
+    ]
+
+
+@pytest.mark.parametrize("setting", ["", "0", "1"])
+def test_the_sample_beside_ones_own_files_is_published_only_when_asked_for(
+    setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after a build that broke off: one feed is loaded, the others have the sample still.
+    monkeypatch.setenv("WAREHOUSE_SAMPLE_DATA", setting)
+    publishing = DuckDBPublishing()
+    publishing._manifest = SOURCES
+    feeds = {"feeds": [("orders", 1, False), ("jobs", 1, True)]}
+    look = publishing.steps()["look_at_feeds"]
+    if setting == "1":
+        look(feeds)
+    else:
+        with pytest.raises(PublishedError, match="files of yours are in orders"):
+            look(feeds)
+    look({"feeds": [("orders", 1, False), ("jobs", 0, False)]})
+    look({"feeds": [("orders", 1, True), ("jobs", 1, True)]})

@@ -14,7 +14,7 @@ from warehouse.settings import SettingsError, memory_of_machine, read_settings
 def test_without_variables_everything_has_a_default(tmp_path: Path) -> None:
     settings = read_settings({}, root=tmp_path)
     assert settings.landing == tmp_path / "landing"
-    assert settings.sample_data
+    assert settings.sample_data is None
     assert (settings.threads, settings.memory_limit) == (None, "50%")
 
 

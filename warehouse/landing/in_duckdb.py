@@ -23,6 +23,7 @@ from warehouse.landing.load import (
     table_of_rows,
 )
 from warehouse.landing.plan import LOADED, Known, Present
+from warehouse.landing.sample import OWN_FILES
 
 DEAD_ROWS = 10_000  # fewer rows that belong to no file stay, though they be a tenth of the table
 
@@ -93,6 +94,29 @@ def load_feed(
         duckdb.Error, OSError: the database or a file fails.
     """
     _DuckDBLoad(connection, request, folder, words).run(has_sample=has_sample)
+
+
+def look_into_logs(connection: duckdb.DuckDBPyConnection, logs: Sequence[str]) -> tuple[bool, bool]:
+    """Whether logs of files have files of one's own, and the sample, loaded.
+
+    Args:
+        connection: the database of the warehouse is its default one.
+        logs: the logs, as SQL; those that are not there have none.
+    """
+    places = connection.execute(
+        "select table_name from duckdb_tables() where schema_name = 'landing'"
+    ).fetchall()
+    there = [log for log in logs if (log.rpartition(".")[2].strip('"'),) in places]
+    if not there:
+        return False, False
+    union = " union all ".join(
+        f"select {OWN_FILES} as is_own from {log} where state = '{LOADED}'" for log in there
+    )
+    found = connection.execute(
+        f"select coalesce(bool_or(is_own), false), coalesce(bool_or(not is_own), false) "
+        f"from ({union})"
+    ).fetchone()
+    return found or (False, False)
 
 
 class _DuckDBLoad(FeedLoad):

@@ -21,6 +21,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,6 +53,7 @@ from warehouse.landing.load import (
     table_of_rows,
 )
 from warehouse.landing.plan import LOADED, Known, Present
+from warehouse.landing.sample import OWN_FILES, SAMPLE
 from warehouse.loading import STRAYS, read_contract, read_request, tell, warn
 from warehouse.settings import SettingsError, read_settings
 
@@ -175,12 +177,13 @@ def load(adapter: Any, call: Mapping[str, Any]) -> None:
     with _told_as_dbt_does(f"landing/{request.feed}"):
         settings = read_settings()
         STRAYS.say(settings, request.run, call["feeds"])
+        session = Session(adapter)
         load_feed(
-            Session(adapter),
+            session,
             request,
             settings.landing / request.feed,
             settings.spark_exchange,
-            has_sample=settings.sample_data,
+            has_sample=SAMPLE.has_sample(settings, call, partial(look_into_logs, session), warn),
             words=Words(warn=warn, tell=tell),
         )
 
@@ -247,6 +250,30 @@ def load_feed(
         DbtDatabaseError, OSError: the cluster or a file fails.
     """
     _SparkLoad(session, request, folder, exchange, words).run(has_sample=has_sample)
+
+
+def look_into_logs(session: Session, logs: Sequence[str]) -> tuple[bool, bool]:
+    """Whether logs of files have files of one's own, and the sample, loaded.
+
+    Args:
+        session: with the Thrift server.
+        logs: the logs, as SQL, in one schema; those that are not there have none.
+    """
+    views = set()
+    for schema in {log.rpartition(".")[0] for log in logs}:
+        session.execute(f"create schema if not exists {schema}")
+        views |= {row[1] for row in session.rows(f"show views in {schema}")}
+    there = [log for log in logs if log.rpartition(".")[2].strip("`") in views]
+    if not there:
+        return False, False
+    union = " union all ".join(
+        f"select {OWN_FILES} as is_own from {log} where state = '{LOADED}'" for log in there
+    )
+    ((own, sample),) = session.rows(
+        f"select coalesce(bool_or(is_own), false), coalesce(bool_or(not is_own), false) "
+        f"from ({union})"
+    )
+    return bool(own), bool(sample)
 
 
 def load_seed(session: Session, table: str, file: File, contract: Contract) -> tuple[int, str]:

@@ -46,6 +46,7 @@ joined as (
     select
         ingested_files.feed,
         ingested_files.file,
+        ingested_files.is_sample,
         ingested_files.rows_read,
         coalesce(accepted_files.rows_accepted, 0) as rows_accepted,
         coalesce(rejected_files.rows_rejected, 0) as rows_rejected,

@@ -2,9 +2,11 @@
 -- Grain: one row per feed and file.
 {% for feed in feed_names() %}
 {%- do ref('base_' ~ feed) %}
+{%- set is_sample = 'false' if is_reference(feed) else "file not like 'landing/%'" %}
 select
     '{{ feed }}' as feed,
     file,
+    {{ is_sample }} as is_sample,
     state,
     reason,
     size_bytes,
