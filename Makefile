@@ -8,7 +8,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUPPLY := build/supply
 FLASK := $(BIN)/flask --app api
-export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

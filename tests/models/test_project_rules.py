@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import ROOT, Project
 from warehouse.audit import faults_of_api
+from warehouse.settings import NOT_A_DATABASE
 
 Node = dict[str, Any]
 
@@ -264,3 +265,9 @@ def type_text(contract_type: Node) -> str:
     if contract_type["name"] == "decimal":
         return f"decimal({contract_type['precision']},{contract_type['scale']})"
     return str(contract_type["name"])
+
+
+def test_no_database_may_have_the_name_of_a_schema(manifest: Node, built: Project) -> None:
+    declared = {node["schema"] for node in manifest["nodes"].values()}
+    found = set(built.column("select schema_name from duckdb_schemas()"))
+    assert {name.lower() for name in declared | found} - {"dbt_test__audit"} <= set(NOT_A_DATABASE)

@@ -203,3 +203,15 @@ def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
     assert len(manifest["sources"]) == len(FEEDS)
     assert len(manifest["exposures"]) == 13
     assert (target / "index.html").stat().st_size > 100_000
+
+
+def test_a_mart_and_all_that_it_reads_are_built_on_an_empty_database(project: Project) -> None:
+    outcome = project.dbt("build", "--select", "+daily_sales")
+    assert outcome.exit_code == 0, outcome.lines[-20:]
+    (ran,) = [line for line in outcome.lines if "Finished running" in line]
+    assert re.search(r"\d+ data tests", ran)
+    assert re.search(r"\d+ unit tests", ran)
+    report = json.loads((project.folder / "target/run_results.json").read_text())
+    names = {result["unique_id"].split(".")[2] for result in report["results"]}
+    assert {"daily_sales", "grain_daily_sales_", "daily_sales_add_up_to_the_feeds"} <= names
+    assert project.query("select count(*) > 300 from marts.daily_sales") == [(True,)]
