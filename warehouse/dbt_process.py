@@ -25,6 +25,7 @@ from dbt_common.events.functions import msg_to_json
 from dbt_common.exceptions import env_secrets, scrub_secrets
 
 from warehouse.dbt import FINISHED, ON_SPARK
+from warehouse.typos import refuse_typo
 
 # The console gets the lines below instead, and the log file what people read.
 _LOGGING = ("--log-level", "none", "--log-level-file", "info")
@@ -57,6 +58,8 @@ def _tell(event: EventMsg) -> None:
     What became of a node is such an event, of which the result is printed. dbt writes the results
     into a file too, which may be that of another command by the time that it is read.
     """
+    if event.info.name == "NoNodesForSelectionCriteria":
+        refuse_typo(event.data.spec_raw)
     if event.info.name == FINISHED:
         _print(json.dumps(_result_of(event)))
     if event.info.level == "debug":

@@ -70,6 +70,7 @@ from warehouse.retries import (
 )
 from warehouse.sbom import bill_of_materials
 from warehouse.settings import Settings, read_settings
+from warehouse.typos import unknown_variables
 
 RECORDED = ("build", "run")  # commands of dbt that the history has
 FEED_HEALTH = "feed_health"  # the model that counts rejected rows
@@ -183,6 +184,7 @@ class Publishing(ABC):
         """Forget what another run did, when this is the first word of a new one."""
         if invocation_id == self._invocation:
             return
+        self._refuse_unknown_variables()
         self.give_up()
         self._invocation, self._outcomes, self._published = invocation_id, {}, None
         self._started_at, self._rows_rejected = datetime.now(UTC), None
@@ -190,6 +192,21 @@ class Publishing(ABC):
         which = _flags().WHICH
         if which in RECORDED:
             self._record(lambda history: history.start(invocation_id, which, self._started_at))
+
+    def _refuse_unknown_variables(self) -> None:
+        """Stop before anything is built when a variable is mistyped: its default would count.
+
+        Raises:
+            DbtRuntimeError: one line, with the nearest name.
+        """
+        config = self._adapter().config
+        given = [*config.cli_vars, *config.cli_vars.get(config.project_name, {})]
+        if not given:
+            return
+        declared = _names_of_vars(config.project_name)
+        wrong = unknown_variables(given, declared, self._read_manifest(), config.project_name)
+        if wrong:
+            raise DbtRuntimeError(wrong)
 
     def _end_run(self, invocation_id: str) -> None:
         """Write into the history what came of the run; say so when nothing was published.
