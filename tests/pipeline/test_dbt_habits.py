@@ -209,3 +209,35 @@ def test_a_database_that_would_be_taken_for_another_is_refused_at_the_start(
     assert f"WAREHOUSE_DB is '{database}'; it must be a file " in line
     assert not any("START" in line for line in outcome.lines)
     assert project.build(WAREHOUSE_DB=database).lines == [f"error: {line.strip()}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--select", "days", "+raedings"], "+raedings selects nothing: .*did you mean readings?"),
+        (
+            ["--exclude", "stations grain_dasy_"],
+            "grain_dasy_ selects .*; did you mean grain_days_?",
+        ),
+        (
+            ["--vars", "{max_rows_lost_ptc: 90}"],
+            "--vars: nothing reads max_rows_lost_ptc; did you mean max_rows_lost_pct?",
+        ),
+    ],
+    ids=["select", "exclude", "vars"],
+)
+def test_a_mistyped_name_stops_the_build_with_the_nearest(
+    small: SmallProject, options: list[str], said: str
+) -> None:
+    outcome = small.build(*options)
+    assert outcome.exit_code == 2
+    (line,) = [line for line in outcome.lines if line.startswith("error: ")]
+    assert re.search(said.replace("?", r"\?"), line), line
+    assert "Published" not in outcome.out
+
+
+def test_what_rightly_selects_nothing_is_no_mistake(small: SmallProject, tmp_path: Path) -> None:
+    project = copy_of(small, tmp_path / "project")
+    shutil.copytree(project.folder / "target", project.folder / "before")
+    outcome = project.build("--select", "state:new", "--state", "before")
+    assert outcome.exit_code == 0, outcome.lines
