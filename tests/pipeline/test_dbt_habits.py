@@ -203,7 +203,7 @@ def test_a_database_that_would_be_taken_for_another_is_refused_at_the_start(
 ) -> None:
     project = copy_of(small, tmp_path / "project")
     outcome = project.dbt("build", WAREHOUSE_DB=database)
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == 2
     assert "Traceback" not in outcome.out + outcome.err
     (line,) = [line for line in outcome.lines if "WAREHOUSE_DB is " in line]
     assert f"WAREHOUSE_DB is '{database}'; it must be a file " in line
