@@ -214,7 +214,10 @@ def test_a_database_that_would_be_taken_for_another_is_refused_at_the_start(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--select", "days", "+raedings"], "+raedings selects nothing: .*did you mean readings?"),
+        (
+            ["--select", "days", "+raedings"],
+            r"\+raedings selects nothing: .*did you mean readings?",
+        ),
         (
             ["--exclude", "stations grain_dasy_"],
             "grain_dasy_ selects .*; did you mean grain_days_?",
