@@ -135,8 +135,8 @@ class Plugin(BasePlugin):
         except OSError as error:
             place = f"landing/{request.feed}"
             raise DbtRuntimeError(
-                f"{place} cannot be read: {error.strerror or error}. Set WAREHOUSE_LANDING to a "
-                "folder you may read."
+                f"{place} cannot be read: {error.strerror or error}. Let the user that builds read "
+                "this folder, then build again."
             ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.support import ALONE, Outcome, Project
+from tests.support import ALONE, ROOT, Outcome, Project
 
 ALL_FEEDS = ("--select", "+stg_ingested_files", "+stg_rejected_rows")
 PRODUCTS = (
@@ -179,6 +180,9 @@ def fill(project: Project) -> None:
     project.land("orders/good.csv", ORDERS)
     for name, (content, _) in REFUSED.items():
         project.land(f"orders/{name}", content)
+    os.mkfifo(project.folder / "landing/orders/pipe.csv")
+    (project.folder / "landing/orders/circle.csv").symlink_to("circle.csv")
+    (project.folder / "landing/orders/out.csv").symlink_to(ROOT / "README.md")
     project.land("departments/a.csv", "1,Sales\nx,Nobody\n2,Legal")
     project.land("jobs/a.csv", "\ufeff1;Recruiter\r\n2;Analyst\r\n")
     project.land("jobs/b.tsv", "id\tjob\n3\tCook\n")
@@ -382,6 +386,21 @@ def test_broken_files_are_a_warning(zone: tuple[Project, Outcome]) -> None:
     assert project.column(
         "select file from staging.stg_ingested_files where feed = 'orders' and state = 'loaded'"
     ) == ["landing/orders/good.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("pipe.csv", "is no file but a pipe"),
+        ("circle.csv", "is a symbolic link that leads nowhere"),
+        ("out.csv", "is reached by a symbolic link that leaves the landing zone"),
+    ],
+)
+def test_what_is_no_file_of_the_landing_zone_is_named_and_stops_nothing(
+    zone: tuple[Project, Outcome], name: str, reason: str
+) -> None:
+    _, outcome = zone
+    assert any(f"landing/orders/{name} is refused: it {reason}" in line for line in outcome.lines)
 
 
 @pytest.mark.parametrize("name", list(REFUSED))

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ import duckdb
 BLOCK = 1 << 20  # bytes read at a time; a longer line is looked at more carefully
 FEW_BLOCKS = 64  # of a file for which numpy is not worth its import
 HEADER_LIMIT = 1 << 16  # bytes of the first line
+LARGEST_RATIO = 200  # of the bytes of a gzip file and its content; tables have 5 to 50
+UNPACKED_FREELY = 16 << 20  # bytes; content that is no larger may have any ratio
 DELIMITERS = (",", ";", "\t")
 QUOTE = '"'
 # What the macro clean_cell() takes from the ends of a cell, without tabs and line ends; by byte, of
@@ -33,12 +36,13 @@ _BOM = b"\xef\xbb\xbf"
 # What a file begins with that was saved as something else than its name says.
 _FOREIGN = (
     (b"PK\x03\x04", "is a spreadsheet or a zip archive; save it as CSV (UTF-8)"),
-    (b"\xd0\xcf\x11\xe0", "is an old Excel file; save it as CSV (UTF-8)"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel file, or one with a password; save it as CSV (UTF-8)"),
     (b"\xff\xfe", "is UTF-16; save it as UTF-8"),
     (b"\xfe\xff", "is UTF-16; save it as UTF-8"),
     (b"%PDF", "is a PDF; export the data as CSV"),
     (b"\x1f\x8b", "is compressed; its name must end in .gz"),
     (b"PAR1", "is a Parquet file; its name must end in .parquet"),
+    (b"PARE", "is an encrypted Parquet file; export it without a password"),
 )
 _KINDS = {
     ".csv": "csv",
@@ -97,11 +101,12 @@ class Found:
 
     Attributes:
         name: its name in the folder.
-        path: where it is.
+        path: where it is, without symbolic links.
         size: bytes.
         modified_ns: time of its last change, nanoseconds of the epoch.
         identity: what tells it from a file of the same name, size and time that was put in its
             place: when it was last changed in any way, and its place on the disk.
+        fault: why it is never opened; None for a file that may be.
     """
 
     name: str
@@ -109,17 +114,18 @@ class Found:
     size: int
     modified_ns: int
     identity: str
+    fault: str | None = None
 
     @classmethod
-    def of(cls, name: str, path: Path, status: os.stat_result) -> Found:
+    def of(cls, name: str, path: Path, status: os.stat_result, fault: str | None = None) -> Found:
         """A file of this status."""
         identity = f"{status.st_ctime_ns} {status.st_ino} {status.st_dev}"
-        return cls(name, path, status.st_size, status.st_mtime_ns, identity)
+        return cls(name, path, status.st_size, status.st_mtime_ns, identity, fault)
 
     def is_as_found(self) -> bool:
         """Whether the file is still the one that was found."""
         try:
-            return Found.of(self.name, self.path, self.path.stat()) == self
+            return Found.of(self.name, self.path, self.path.stat(), self.fault) == self
         except OSError:
             return False
 
@@ -183,23 +189,41 @@ class Scan:
 def find_files(folder: Path) -> list[Found]:
     """The files of a folder, by name; hidden ones, `*.tmp`, `*.part` and folders are ignored.
 
+    What is no file, and what a symbolic link has outside the landing zone (the folder's parent), is
+    found with its fault.
+
     Raises:
         OSError: the folder cannot be read. A folder that is not there has no files.
     """
-    found = []
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:
         return []
+    zone = folder.parent.resolve()
+    found = []
     for path in paths:
         if path.name.startswith(".") or path.suffix.lower() in (".tmp", ".part"):
             continue
         try:
-            status = path.stat()
+            entry = path.lstat()
         except FileNotFoundError:  # renamed or removed just now
             continue
-        if path.is_file():
-            found.append(Found.of(readable(path.name), path, status))
+        name = readable(path.name)
+        try:
+            real = path.resolve(strict=True)
+            status = real.stat()
+        except (OSError, RuntimeError):  # Python tells a circle of links by the latter
+            if stat.S_ISLNK(entry.st_mode):
+                found.append(Found.of(name, path, entry, "is a symbolic link that leads nowhere"))
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            continue
+        fault = None
+        if not real.is_relative_to(zone):
+            fault = "is reached by a symbolic link that leaves the landing zone; copy it there"
+        elif not stat.S_ISREG(status.st_mode):
+            fault = "is no file but a pipe, a socket or a device; write a file"
+        found.append(Found.of(name, real, status, fault))
     return found
 
 
@@ -226,22 +250,28 @@ def glob_free(path: Path) -> str:
 
 
 def strays(landing: Path, feeds: Collection[str]) -> list[str]:
-    """What lies in the landing zone beside the folders of the feeds; empty folders are no matter.
+    """What lies in the landing zone where no feed looks.
+
+    That is beside the folders of the feeds, and in folders within these; empty ones are no matter.
 
     Raises:
         OSError: the landing zone cannot be read. One that is not there is empty.
     """
+    found = []
+    for path in _in_folder(landing):
+        if path.name in feeds and path.is_dir():
+            found += [inner for inner in _in_folder(path) if inner.is_dir() and _in_folder(inner)]
+        elif path.name != "README.md" and not (path.is_dir() and not _in_folder(path)):
+            found.append(path)
+    return [readable(str(path.relative_to(landing))) for path in found]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without what is hidden; nothing in one that is not there."""
     try:
-        paths = sorted(landing.iterdir())
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
         return []
-    return [
-        readable(path.name)
-        for path in paths
-        if not path.name.startswith(".")
-        and path.name != "README.md"
-        and not (path.is_dir() and (path.name in feeds or not any(path.iterdir())))
-    ]
 
 
 def kind_of(name: str) -> tuple[str, bool]:
@@ -270,6 +300,8 @@ def scan(found: Found, contract: Contract) -> Scan:
         RefusedError: it cannot be loaded at all.
         OSError: it cannot be read.
     """
+    if found.fault is not None:
+        raise RefusedError(found.fault)
     kind, is_compressed = kind_of(found.name)
     try:
         str(found.path).encode()
@@ -289,10 +321,59 @@ def scan(found: Found, contract: Contract) -> Scan:
 
 
 def open_file(path: Path, is_compressed: bool) -> io.BufferedReader:
-    """Open a file for reading what it holds, uncompressed."""
-    if is_compressed:
-        return io.BufferedReader(gzip.open(path, "rb"), BLOCK)
-    return io.BufferedReader(path.open("rb", buffering=0), BLOCK)
+    """Open a file for reading what it holds, uncompressed.
+
+    Raises:
+        RefusedError: it is no file any more; when it is read: it unpacks to too much.
+        OSError: it cannot be opened.
+    """
+    # A pipe that was put in its place would keep who opens it waiting for somebody to write.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise RefusedError("is no file; write a file")
+    return io.BufferedReader(_Unpacked(file) if is_compressed else file, BLOCK)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds, as long as it is not out of all proportion to the file.
+
+    Args:
+        file: at its beginning; closed with this one.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
+        self._most = max(LARGEST_RATIO * os.fstat(file.fileno()).st_size, UNPACKED_FREELY)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._gzip.readinto(buffer)
+        if self._gzip.tell() > self._most:
+            raise RefusedError(
+                f"unpacks to more than {LARGEST_RATIO} times its size, which no table does; "
+                "unpack it and look"
+            )
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._gzip.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._gzip.tell()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._gzip.close()
+            self._file.close()
+        super().close()
 
 
 # ---------------------------------------------------------------------------- CSV

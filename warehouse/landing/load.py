@@ -14,7 +14,7 @@ import json
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -51,10 +51,26 @@ Store = Callable[[int, Sequence[Row], Sequence[Broken]], None]
 Judged = tuple[int, object, object]
 
 UNREADABLE = "cannot be read"  # such a file is tried again
+_CHANGED = (
+    "it changed while it was read (write under a name that ends in .part, and rename the file when "
+    "it is complete)"
+)
 
 
 class LoadError(Exception):
     """The feed cannot be loaded; the message says why, and what to do."""
+
+
+class _UnreadError(Exception):
+    """A file could not be read to its end.
+
+    Args:
+        cause: why.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -125,12 +141,17 @@ class Words:
 
 @dataclass
 class File:
-    """A file at hand: its name in the log, as found, as scanned, or why it cannot be loaded."""
+    """A file at hand: its name in the log, as found, as scanned, or why it cannot be loaded.
+
+    A file that is put off may be a good one in the next build: it changed while it was read, or the
+    system does not let it be read. What was loaded of it before stays until then.
+    """
 
     name: str
     found: Found
     scan: Scan | None = None
     failure: str | None = None
+    put_off: str | None = None
 
 
 @dataclass(frozen=True)
@@ -231,14 +252,19 @@ class FeedLoad(ABC):
         present = []
         for file in files:
             known = self._known.get(file.name)
-            if known is not None and self._is_unchanged(file):
+            if known is not None and (self._is_unchanged(file) or self._stays(file)):
                 content_hash = known.content_hash
                 failure = known.reason if known.state == REFUSED else None
             else:
                 content_hash = file.scan.content_hash if file.scan else None
-                failure = file.failure
+                failure = file.failure or _put_off(file)
             present.append(Present(file.name, file.found.modified_ns, content_hash, failure))
         return present
+
+    def _stays(self, file: File) -> bool:
+        """Whether a file is put off whose rows are there from before."""
+        known = self._known.get(file.name)
+        return file.put_off is not None and known is not None and known.state == LOADED
 
     def _is_unchanged(self, file: File) -> bool:
         known = self._known.get(file.name)
@@ -252,10 +278,20 @@ class FeedLoad(ABC):
     def _scan(self, file: File) -> None:
         try:
             file.scan = scan(file.found, self._request.contract)
-        except RefusedError as error:
+        except Exception as error:  # whatever is wrong with a file is its own matter
+            self._blame(file, error)
+
+    def _blame(self, file: File, error: Exception) -> None:
+        """Note why a file cannot be loaded, or not now."""
+        if file.found.fault is None and not file.found.is_as_found():
+            file.put_off = _CHANGED
+        elif isinstance(error, RefusedError):
             file.failure = str(error)
-        except OSError as error:
-            file.failure = f"{UNREADABLE}: {error.strerror}"
+        elif isinstance(error, OSError) and error.strerror:
+            file.put_off = error.strerror
+        else:
+            said = " ".join(str(error).split())[:200]
+            file.put_off = f"{type(error).__name__}: {said}"
 
     def _touched(self) -> Iterator[File]:
         """Files that are not those that the log knows, but of the same content."""
@@ -279,10 +315,8 @@ class FeedLoad(ABC):
             file = self._files[name]
             if file.scan is None:  # it was a duplicate until now
                 self._scan(file)
-            if file.failure is not None:
-                raise LoadError(f"{file.name} {file.failure}")
+        names = [name for name in names if self._files[name].scan is not None]
         self._next_id = self._make_room() if plan.load or plan.refuse else 0
-        refused: dict[str, str] = {}
         total = sum(self._files[name].found.size for name in names)
         with self._words_while_it_takes_long(total):
             if request.seed_file in plan.load and seed is not None:
@@ -292,14 +326,16 @@ class FeedLoad(ABC):
                 careful += self._load_group(group, replaced)
             careful += [self._files[name] for name in names if not self._is_regular(name)]
             for some in _some_at_a_time(careful):
-                refused |= self._load_with_care(some, replaced)
+                self._load_with_care(some, replaced)
         with self._transaction():
             self._forget([entry for entry in plan.remove if entry.file not in plan.load])
             self._rename(plan.rename)
             hashes = {file.file: file.content_hash for file in present}
-            refuse = dict(plan.refuse) | {
-                name: (REFUSED, reason) for name, reason in refused.items()
-            }
+            refuse = dict(plan.refuse)
+            for file in self._files.values():
+                reason = file.failure or _put_off(file)
+                if reason is not None and not self._stays(file):
+                    refuse[file.name] = (REFUSED, reason)
             self._note_refusals(refuse, hashes)
             self._note_presence(present)
         if plan.remove:
@@ -327,63 +363,69 @@ class FeedLoad(ABC):
         Returns:
             What is left, to be loaded with care.
         """
+        group = [file for file in group if not self._changed(file)]
         try:
-            return self._load_fast(group, replaced)
+            return self._load_fast(group, replaced) if group else []
         except self._FAULTS:
-            if not all(file.found.path.exists() for file in group):
-                raise
             if len(group) == 1:
-                return list(group)
+                return [file for file in group if not self._changed(file)]
         half = len(group) // 2  # find out which one it is
         return [
             *self._load_group(group[:half], replaced),
             *self._load_group(group[half:], replaced),
         ]
 
-    def _load_with_care(self, files: Sequence[File], replaced: set[str]) -> dict[str, str]:
-        """Load files line by line; what is no row goes to the rejected ones with its bytes.
-
-        Returns:
-            The files that cannot be loaded after all, each with the reason.
-        """
-        refused: dict[str, str] = {}
+    def _load_with_care(self, files: Sequence[File], replaced: set[str]) -> None:
+        """Load files line by line; what is no row goes to the rejected ones with its bytes."""
         entries: list[Entry] = []
         with self._store_with_care() as store:
             for file in files:
                 try:
                     entries.append(self._read_with_care(file, store, replaced))
                 except RefusedError as error:
-                    refused[file.name] = str(error)
+                    self._blame(file, error)
+                except _UnreadError as error:
+                    self._blame(file, error.cause)
         self._commit(entries)
-        return refused
 
     def _read_with_care(self, file: File, store: Store, replaced: set[str]) -> Entry:
         assert file.scan is not None  # noqa: S101 - what is to be loaded was scanned
-        layout, contract = file.scan.layout, self._request.contract
-        if layout.kind == "parquet":
+        if file.scan.layout.kind == "parquet":
             raise RefusedError("cannot be read as Parquet; copy it again")
         file_id = self._take_ids(1)
         read = 0
         tally = Tally()
-        with open_file(file.found.path, layout.is_compressed) as opened:
-            items: Iterable[Row | Broken] = (
-                lines.read_json(opened, contract, tally)
-                if layout.kind == "json"
-                else lines.read_csv(opened, layout, contract, ends_with_cr=file.scan.ends_with_cr)
+        for chunk in lines.in_chunks(self._items(file, tally), CHUNK_ROWS):
+            read += len(chunk)
+            store(
+                file_id,
+                [item for item in chunk if isinstance(item, Row)],
+                [item for item in chunk if isinstance(item, Broken)],
             )
-            for chunk in lines.in_chunks(items, CHUNK_ROWS):
-                read += len(chunk)
-                store(
-                    file_id,
-                    [item for item in chunk if isinstance(item, Row)],
-                    [item for item in chunk if isinstance(item, Broken)],
-                )
-        if layout.kind == "json":
+        if file.scan.layout.kind == "json":
             _compare_counts(file.scan, tally, read)
         if tally.unread:
             notes = (*file.scan.notes, *column_notes(sorted(tally.unread), []))
             file.scan = replace(file.scan, notes=notes)
         return self._entry(file_id, file, replaced, rows=read, fast=False)
+
+    def _items(self, file: File, tally: Tally) -> Iterator[Row | Broken]:
+        """The rows and broken lines of a file.
+
+        Raises:
+            _UnreadError: it cannot be read to its end.
+        """
+        assert file.scan is not None  # noqa: S101 - as in _read_with_care
+        layout, contract = file.scan.layout, self._request.contract
+        try:
+            with open_file(file.found.path, layout.is_compressed) as opened:
+                if layout.kind == "json":
+                    yield from lines.read_json(opened, contract, tally)
+                else:
+                    ends_with_cr = file.scan.ends_with_cr
+                    yield from lines.read_csv(opened, layout, contract, ends_with_cr=ends_with_cr)
+        except Exception as error:
+            raise _UnreadError(error) from error
 
     def _load_seed(self, content_hash: str, replaced: set[str]) -> None:
         file_id = self._take_ids(1)
@@ -431,26 +473,27 @@ class FeedLoad(ABC):
         Args:
             entries: the files.
             judged: what `_judged` says of them, where that is known.
-
-        Raises:
-            LoadError: a file changed while it was read.
         """
+        entries = [
+            entry
+            for entry in entries
+            if entry.file not in self._files or not self._changed(self._files[entry.file])
+        ]
         if not entries:
             return
-        for entry in entries:
-            file = self._files.get(entry.file)
-            if file is not None and not file.found.is_as_found():
-                raise LoadError(
-                    f"{entry.file} changed while it was read; nothing of it was loaded. Write a "
-                    "file under another name (.part) and rename it when it is complete, then "
-                    "build again"
-                )
         if judged is None:
             judged = self._judged(entries[0].file_id, entries[-1].file_id)
         old = [self._known[entry.file] for entry in entries if entry.file in self._known]
         with self._transaction():
             self._forget(old)
             self._write([(entry, *judged.get(entry.file_id, (0, None, None))) for entry in entries])
+
+    def _changed(self, file: File) -> bool:
+        """Whether a file is another one than was found; it is put off then."""
+        if file.found.is_as_found():
+            return False
+        file.put_off = _CHANGED
+        return True
 
     def _note_refusals(
         self, refuse: Mapping[str, tuple[str, str]], hashes: Mapping[str, str | None]
@@ -483,6 +526,11 @@ class FeedLoad(ABC):
             self._words.warn(f"{file} is refused: it {reason}")
         if len(refusals) > SHOWN:
             self._words.warn(f"{len(refusals) - SHOWN} more files of {feed} are refused")
+        for kept in filter(self._stays, self._files.values()):
+            self._words.warn(
+                f"{kept.name} {_put_off(kept)}; its rows of before stay, and the next build "
+                "tries again"
+            )
         noted = self._notes()
         for file, notes in noted[:SHOWN]:
             self._words.warn(f"{file}: {notes}")
@@ -587,6 +635,11 @@ class FeedLoad(ABC):
     def _progress(self) -> float:
         """How much of a statement is done, in percent; -1 where the engine does not say."""
         return -1
+
+
+def _put_off(file: File) -> str | None:
+    """Why a file cannot be read now, in the words that make the next build try again."""
+    return None if file.put_off is None else f"{UNREADABLE}: {file.put_off}"
 
 
 def rejected(broken: Broken) -> str:
