@@ -27,7 +27,7 @@ from warehouse.landing.files import Column, Contract, strays
 from warehouse.landing.in_duckdb import load_feed, look_into_logs, prepare
 from warehouse.landing.load import LoadError, Request, Words
 from warehouse.landing.sample import SAMPLE
-from warehouse.settings import Settings, SettingsError, check_database, read_settings
+from warehouse.settings import Settings, SettingsError, read_settings
 
 _MODEL_TABLES = {
     "model_inputs": ("model", "input", "version"),
@@ -66,21 +66,10 @@ class Plugin(BasePlugin):
         self,
         plugin_config: dict[str, Any],  # noqa: ARG002 - profiles.yml has no settings for it
     ) -> None:
-        """Find the database from the root of the project, wherever dbt was started.
+        """Spare the manifest, which dbt has read by now and keeps, the collections of garbage.
 
-        And spare the manifest, which dbt has read by now and keeps, the collections of garbage:
-        they look through all of its several 100,000 objects, a twentieth of a build of the sample.
-
-        Raises:
-            DbtRuntimeError: a setting has a value that it cannot have.
+        They look through all of its several 100,000 objects: a twentieth of a build of the sample.
         """
-        try:
-            self._settings = read_settings()
-            if self.creds is not None and self.creds.path != ":memory:":
-                check_database(self.creds.path)
-                self.creds.path = str(self._settings.root / self.creds.path)
-        except SettingsError as error:
-            raise DbtRuntimeError(str(error)) from error
         gc.freeze()
         atexit.register(gc.unfreeze)  # or DuckDB complains of what it did not free
 
@@ -93,8 +82,14 @@ class Plugin(BasePlugin):
 
         Not by `settings` of the profile, which are set for each cursor: DuckDB refuses to be told
         of its temporary folder again, even of the same one, once it has spilled to it.
+
+        Raises:
+            DbtRuntimeError: a setting has a value that it cannot have.
         """
-        config |= self._settings.of_duckdb
+        try:
+            config |= read_settings().of_duckdb
+        except SettingsError as error:
+            raise DbtRuntimeError(str(error)) from error
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Make what loads need, and where models note what they were made from (macros/build/)."""
@@ -166,7 +161,7 @@ def read_contract(contract: Mapping[str, Any]) -> Contract:
     return Contract(
         contract["feed"],
         tuple(
-            Column(column["name"], tuple(column["aliases"]), column["required"])
+            Column(column["name"], tuple(column["aliases"]), column["required"], column["pattern"])
             for column in contract["columns"]
         ),
         contract["headerless"],

@@ -64,9 +64,11 @@
         {%- do check_contract_keys(where ~ ', column ' ~ column.name, meta, [
             'required', 'minimum', 'exclusive_minimum', 'accepted_values', 'aliases', 'references',
         ]) -%}
+        {%- set type = contract_type(where ~ ', column ' ~ column.name, column.data_type) -%}
         {%- do columns.append({
             'name': column.name,
-            'type': contract_type(where ~ ', column ' ~ column.name, column.data_type),
+            'type': type,
+            'pattern': grammar(type) if type.name != 'text' else none,
             'required': meta.get('required', false),
             'minimum': meta.get('minimum'),
             'exclusive_minimum': meta.get('exclusive_minimum'),
@@ -87,6 +89,11 @@
     {%- if (options.get('key', []) | length > 0) != (feed in keyed_feeds()) -%}
         {%- do exceptions.raise_compiler_error(
             where ~ ': its key and keyed_feeds() of macros/ingest/contract.sql disagree; change one'
+        ) -%}
+    {%- endif -%}
+    {%- if options.get('headerless') and not columns | rejectattr('pattern', 'none') | list -%}
+        {%- do exceptions.raise_compiler_error(
+            where ~ ': headerless needs a column that is not text, or a header could not be told from a row'
         ) -%}
     {%- endif -%}
     {%- set date_column = options.get('date_column') -%}

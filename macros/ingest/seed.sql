@@ -122,31 +122,40 @@
         {%- endfor -%}
     {%- endfor -%}
 
-    {#- The delimiter is the one that finds most columns of the contract; dbt's default is a comma. -#}
-    {%- set best = namespace(delimiter=',', names=[], known=-1) -%}
+    {#- The delimiter is the one that finds most columns of the contract, and of a row most cells that are
+        their type; dbt's default is a comma. A column's own name beats its alias beside it. -#}
+    {%- set wanted = contract.columns | map(attribute='name') | list -%}
+    {%- set best = namespace(delimiter=',', names=[], score=(-1, -1, 0)) -%}
     {%- for delimiter in [config.get('delimiter', ','), ',', ';', '\t'] -%}
-        {%- set names = [] -%}
+        {%- set cells = [] -%}
         {%- for cell in first_line.split(delimiter) -%}
-            {%- set name = cell | trim -%}
-            {%- set name = name[1:-1] | trim if name[:1] in ['"', "'"] and name[:1] == name[-1:] else name -%}
-            {%- do names.append(canonical.get(name | lower, name | lower)) -%}
+            {%- set text = cell | trim -%}
+            {%- do cells.append(text[1:-1] | trim if text[:1] in ['"', "'"] and text[:1] == text[-1:] else text) -%}
         {%- endfor -%}
-        {%- set known = names | select('in', canonical.values()) | list | length -%}
-        {%- if known > best.known or (known == best.known and names | length > best.names | length) -%}
-            {%- set best.delimiter, best.names, best.known = delimiter, names, known -%}
+        {%- set titles, names, typed = cells | map('lower') | list, [], [] -%}
+        {%- for title in titles -%}
+            {%- set name = canonical.get(title, title) -%}
+            {%- do names.append(title if name | lower in titles and name | lower != title else name) -%}
+        {%- endfor -%}
+        {%- for column in contract.columns if cells | length == wanted | length -%}
+            {%- if column.pattern and modules.re.fullmatch(column.pattern, cells[loop.index0]) -%}
+                {%- do typed.append(column.name) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- set score = (names | select('in', wanted) | list | length, typed | length, names | length) -%}
+        {%- if score > best.score -%}
+            {%- set best.delimiter, best.names, best.score = delimiter, names, score -%}
         {%- endif -%}
     {%- endfor -%}
-
-    {%- set wanted = contract.columns | map(attribute='name') | list -%}
-    {%- if contract.headerless and best.known == 0 and best.names | length == wanted | length -%}
-        {{ return({
-            'delimiter': best.delimiter, 'has_header': false, 'columns': wanted, 'absent': []
-        }) }}
-    {%- endif -%}
 
     {%- set required = contract.columns | selectattr('required') | map(attribute='name') | list -%}
     {%- set absent = wanted | reject('in', best.names) | list -%}
     {%- set missing = absent | select('in', required) | list -%}
+    {%- if missing and contract.headerless and best.score[1] > 0 -%}
+        {{ return({
+            'delimiter': best.delimiter, 'has_header': false, 'columns': wanted, 'absent': []
+        }) }}
+    {%- endif -%}
     {%- if missing -%}
         {%- do exceptions.raise_compiler_error(
             where ~ ': missing column ' ~ missing | join(', ') ~ '; the header says '

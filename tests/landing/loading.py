@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import jinja2
 
-from tests.support import Project
+from tests.support import ROOT, Project
 from warehouse.landing.files import Column, Contract
 from warehouse.landing.in_duckdb import load_feed, prepare
 from warehouse.landing.load import Request, Words
@@ -56,6 +59,29 @@ def compiled_feeds(built: Project) -> dict[str, Compiled]:
     return feeds
 
 
+class _ReturnedError(Exception):
+    """What dbt's return() does in a macro."""
+
+
+@cache
+def grammar(data_type: str) -> str | None:
+    """The regular expression that the macro of this name has for a type; None for text."""
+
+    def give_back(value: str) -> None:
+        raise _ReturnedError(value)
+
+    environment = jinja2.Environment(extensions=["jinja2.ext.do"])  # noqa: S701 - no HTML
+    environment.globals["return"] = give_back
+    text = (ROOT / "macros/dialect/casts.sql").read_text()
+    decimal = re.fullmatch(r"decimal\((\d+), ?(\d+)\)", data_type)
+    type_ = {"name": "decimal", "scale": int(decimal[2])} if decimal else {"name": data_type}
+    try:
+        environment.from_string(text).make_module().grammar(type_)  # type: ignore[attr-defined]
+    except _ReturnedError as returned:
+        return str(returned.args[0])
+    return None
+
+
 def _compiled(node: Mapping[str, Any], folder: Path) -> str:
     path: str = node["compiled_path"]
     return (folder / path).read_text()
@@ -74,6 +100,7 @@ def _request(source: Mapping[str, Any], nodes: Mapping[str, Any], folder: Path) 
                     column["name"],
                     tuple(column["config"]["meta"].get("aliases", [])),
                     column["config"]["meta"].get("required", False),
+                    grammar(column["data_type"]),
                 )
                 for column in columns
             ),

@@ -9,8 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.landing.loading import grammar
 from warehouse.landing.files import (
     FEW_BLOCKS,
+    HEADER_LIMIT,
     Column,
     Contract,
     RefusedError,
@@ -29,7 +31,22 @@ PRODUCTS = Contract(
         Column("stock"),
     ),
 )
-JOBS = Contract("jobs", (Column("id", required=True), Column("job", required=True)), True)
+INTEGER, MOMENT, MONEY = grammar("integer"), grammar("timestamp"), grammar("decimal(18,2)")
+JOBS = Contract(
+    "jobs", (Column("id", required=True, pattern=INTEGER), Column("job", required=True)), True
+)
+HIRES = Contract(
+    "hired_employees",
+    (
+        Column("id", required=True, pattern=INTEGER),
+        Column("name"),
+        Column("datetime", required=True, pattern=MOMENT),
+        Column("department_id", pattern=INTEGER),
+        Column("job_id", pattern=INTEGER),
+    ),
+    True,
+)
+PRICES = Contract("prices", (Column("price", pattern=MONEY), Column("amount", pattern=MONEY)), True)
 HEADER = b"product_id,name,price,stock\n"
 ROWS = HEADER + b"P1,Mug,9.90,3\nP2,Cup,5,\n"
 PACKED = gzip.compress(ROWS, mtime=0)
@@ -217,6 +234,25 @@ def test_a_blank_is_seen_also_where_two_looks_meet(
     assert not look(tmp_path, "a.csv", content).has_clean_cells
 
 
+@pytest.mark.parametrize(
+    ("content", "ends_with_cr"),
+    [
+        (b"id,job\r1,a\r", True),
+        (b"id,job\r1,a\n\n\n\r", True),
+        (b'id,job\r1,"a\nb"\r', True),
+        (b"\r\rid,job\r1,a", True),
+        (b"id,job\n1,a\rb\n", False),
+        (b"1,a\rb\n2,c\n", False),
+        (b"id,job\r\n1,a\rb\r\n", False),
+        (b"id,job\r\n", False),
+    ],
+)
+def test_most_lines_tell_whether_a_carriage_return_ends_them(
+    tmp_path: Path, content: bytes, ends_with_cr: bool
+) -> None:
+    assert look(tmp_path, "a.csv", content, JOBS).ends_with_cr is ends_with_cr
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_the_header_tells_the_delimiter(tmp_path: Path, delimiter: str) -> None:
     found = look(tmp_path, "a.csv", ROWS.replace(b",", delimiter.encode()))
@@ -244,6 +280,249 @@ def test_a_file_without_header_is_read_in_the_order_of_the_contract(tmp_path: Pa
     assert found.notes == ("has no header; its columns are taken in the order of the contract",)
 
 
+HIRE = b"9001,Ana,2026-01-12T09:00:00Z,2,1\n"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "IdEmpleado,NombreCompleto,FechaContratacion,IdCargo,IdDepto",
+        "\ufeffIdEmpleado,NombreCompleto,FechaContratacion,IdCargo,IdDepto",
+        '"IdEmpleado","Nombre, completo","FechaContratacion","IdCargo","IdDepto"',
+        " 'IdEmpleado' , NombreCompleto , FechaContratacion , IdCargo , IdDepto ",
+        "氏名,名前,日付,職種,部門",
+        "id,NombreCompleto,FechaContratacion,IdCargo,IdDepto",
+        "x1,Ana,soon,two,one",
+        ",Ana,,,",
+        '"",Ana,NULL,n/a,-',
+        "Hires of 2026,,,,",
+        "a,b,c",
+        "a,b,c,d,e,f,g",
+        "Report",
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_first_line_without_a_typed_cell_is_a_header_and_a_wrong_one_refuses_the_file(
+    tmp_path: Path, header: str, delimiter: str
+) -> None:
+    quoted = header.replace(", ", "\0").replace(",", delimiter).replace("\0", ", ")
+    content = quoted.encode() + b"\n" + HIRE.replace(b",", delimiter.encode()) * 3
+    reason = refusal(tmp_path, "a.csv", content, HIRES)
+    assert reason.startswith("has a header without ")
+    assert "The columns of hired_employees are id, name, datetime, department_id, job_id" in reason
+    assert "a sound id or datetime or department_id or job_id" in reason
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "9001,Ana,2026-01-12T09:00:00Z,2,1",
+        "\ufeff9001,Ana,2026-01-12T09:00:00Z,2,1",
+        "x1,Ana,2026-01-12T09:00:00Z,,",
+        "x1,Ana,soon,two,1",
+        '"9001","Ana, Maria",,,',
+        " 9001 ,,,,",
+        "'9001',,,,",
+        "1,2,3,4,5",
+        "9001,name,datetime,department_id,job_id",
+        "9001,Ana",
+        "9001,Ana,2026-01-12T09:00:00Z",
+        "9001,Ana,2026-01-12T09:00:00Z,2,1,",
+        "9001,Ana,2026-01-12T09:00:00Z,2,1,7",
+        '9001,"Ana',
+    ],
+)
+def test_a_first_line_with_a_typed_cell_is_a_row_whatever_else_is_wrong_with_it(
+    tmp_path: Path, first: str
+) -> None:
+    found = look(tmp_path, "a.csv", first.encode() + b"\n" + HIRE * 3, HIRES)
+    assert (found.layout.has_header, found.layout.delimiter) == (False, ",")
+    assert found.layout.columns == tuple(HIRES.names)
+
+
+@pytest.mark.parametrize("header", ["id,job", "ID;JOB", " Id\t'job'", "job,id", "id,job,note"])
+def test_a_header_that_names_the_columns_is_one(tmp_path: Path, header: str) -> None:
+    found = look(tmp_path, "a.csv", header.encode() + b"\n", JOBS)
+    assert found.layout.has_header
+
+
+@pytest.mark.parametrize("row", ["1,Recruiter,7", "1", "9001,Ana,2026-01-12T09:00:00Z,2"])
+def test_rows_without_header_that_never_have_all_columns_refuse_the_file(
+    tmp_path: Path, row: str
+) -> None:
+    contract = HIRES if "Ana" in row else JOBS
+    reason = refusal(tmp_path, "a.csv", f"{row}\n".encode() * 5, contract)
+    assert "the first line is a row with all of these columns" in reason
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ("1;Sales, Europe\n2;Legal\n", ";"),
+        ("1\tSales, Europe\n2\tLegal\n", "\t"),
+        ("1,Sales; Europe\n2,Legal\n", ","),
+        ("1\tSales; Europe\n2\tLegal\n", "\t"),
+        ("1;Sales, Europe\n2;Legal, too\n3;IT, as well\n", ";"),
+        ('1;"Sales, Europe; Asia"\n2;Legal\n', ";"),
+        ("\ufeff1;Sales, Europe\r\n2;Legal\r\n", ";"),
+        ("1;Sales, Europe\r2;Legal\r", ";"),
+        ("1;Sales, EU, US\n2,5;x\n3;Legal\n", ";"),
+        ("1;a,b\n;;\n\n2;c\n", ";"),
+        ('1;"two\nlines, here"\n2;Legal\n', ";"),
+    ],
+)
+def test_all_lines_looked_at_tell_the_delimiter_where_no_header_does(
+    tmp_path: Path, content: str, delimiter: str
+) -> None:
+    found = look(tmp_path, "a.csv", content.encode(), JOBS)
+    assert (found.layout.has_header, found.layout.delimiter) == (False, delimiter)
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ("1;2,5\n2;7\n", ";"),
+        ("1;2,5\n", ";"),
+        ("1,5;2\n1,5;2,5\n", ";"),
+        ("1.5,2.5\n", ","),
+        ("1\t2,5\n", "\t"),
+    ],
+)
+def test_decimal_commas_are_no_delimiters_beside_others(
+    tmp_path: Path, content: str, delimiter: str
+) -> None:
+    assert look(tmp_path, "a.csv", content.encode(), PRICES).layout.delimiter == delimiter
+
+
+def test_a_late_line_may_tell_the_delimiter(tmp_path: Path) -> None:
+    content = "1;2,5\n" * 90 + "1,5;2,5;\n" + "7;7\n"
+    assert look(tmp_path, "a.csv", content.encode(), PRICES).layout.delimiter == ";"
+
+
+def test_no_more_than_the_first_bytes_of_a_file_are_looked_at(tmp_path: Path) -> None:
+    content = b"1,a\n" + b"2," + b"x" * 3 * HEADER_LIMIT + b"\n3,b\n"
+    assert look(tmp_path, "a.csv", content, JOBS).layout.delimiter == ","
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_lines_of_a_file_of_one_column_that_have_two_do_not_pass_for_one(
+    tmp_path: Path, delimiter: str
+) -> None:
+    contract = Contract("c", (Column("customer_id", required=True), Column("name")))
+    content = f"customer_id\nC1{delimiter}Ana\nC2{delimiter}Bo\n".encode()
+    assert look(tmp_path, "a.csv", content, contract).layout.delimiter == delimiter
+
+
+@pytest.mark.parametrize("pipe", ["1|Sales, Europe\n2|Legal\n", "id|job\n1|Sales\n"])
+def test_a_pipe_is_no_delimiter_and_refuses_the_file(tmp_path: Path, pipe: str) -> None:
+    assert refusal(tmp_path, "a.csv", pipe.encode(), JOBS).startswith("has a header without id")
+
+
+@pytest.mark.parametrize("blank", ["\n", ",,,\n", " , ,\n\n", ";;\n", "\t\n", ",\n" * 300])
+@pytest.mark.parametrize("content", ["1,Sales\n", "id,job\n1,Sales\n"])
+def test_lines_of_nothing_but_delimiters_may_stand_above_the_first(
+    tmp_path: Path, blank: str, content: str
+) -> None:
+    if ";" in blank:
+        content = content.replace(",", ";")
+    found = look(tmp_path, "a.csv", (blank + content).encode(), JOBS)
+    assert (found.layout.has_header, found.is_regular) == (content[0] == "i", False)
+
+
+def test_an_empty_title_at_the_beginning_is_no_blank(tmp_path: Path) -> None:
+    found = look(tmp_path, "a.csv", b"\n\tid\tjob\n0\t1\tSales\n", JOBS)
+    assert found.layout.columns == ("unread_0", "id", "job")
+
+
+def test_the_name_of_a_column_beats_its_alias(tmp_path: Path) -> None:
+    found = look(tmp_path, "a.csv", b"ID,product_id,name,price,stock\n1,P1,Mug,9,1\n")
+    assert found.layout.columns == ("unread_0", "product_id", "name", "price", "stock")
+    assert found.notes == ("ignored column ID, another name of product_id, which is there",)
+
+
+@pytest.mark.parametrize("blank", ["", "\n", ",,,\n", "\n , ,\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
+def test_files_without_rows_are_no_copies_of_each_other(
+    tmp_path: Path, blank: str, end: str
+) -> None:
+    content = (HEADER.decode().strip() + end + blank * bool(end)).replace("\n", end or "\n")
+    first, second = (look(tmp_path, name, content.encode()) for name in ("a.csv", "b.csv"))
+    assert (first.rows, second.rows) == (0, 0)
+    assert first.content_hash != second.content_hash
+    assert first.layout == second.layout
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_files_with_a_row_may_be_copies(tmp_path: Path, end: str) -> None:
+    content = ROWS.decode().replace("\n", end).encode()
+    first, second = (look(tmp_path, name, content) for name in ("a.csv", "b.csv"))
+    assert first.content_hash == second.content_hash == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        'P1,"Mug, blue",9.90,3',
+        '"P1","Mug","9.90","3"',
+        '"P1","say ""hi""","""","3"',
+        'P1,"",9.90,""',
+        'P1," ",9.90,"  "',
+        'P1,"a ""blue"" mug",9.90,3',
+        'P1,"a "", "" b",9.90,3',
+        'P1,5" disk,1,2',
+        'P1,"two\nlines",9.90,3',
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quotes_around_whole_fields_are_plain(tmp_path: Path, row: str, end: str) -> None:
+    content = (HEADER.decode() + row + "\n" + row).replace("\n", end).encode()
+    assert look(tmp_path, "a.csv", content).is_regular
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        'P1, "Mug",1,2',
+        'P1,  "Mug,1,2',
+        'P1,  "Mug",1,2',
+        'P1,"Mug" "",1,2',
+        'P1,"Mug"  "",1,2',
+        'P1,Mug "blue",1,2',
+        'P1,Mug "blue,1,2',
+        'P1,"a "" b"x,1,2',
+        'P1,"a "" b,1,2',
+        'P1,"a "" b" ,1,2',
+        'P1,"a \\" ""b",1,2',
+    ],
+)
+def test_quotes_after_spaces_are_left_to_the_careful_reader(tmp_path: Path, row: str) -> None:
+    assert look(tmp_path, "a.csv", ROWS).is_regular
+    for content in (row + "\nP2,Cup,5,\n", "P2,Cup,5,\n" + row):
+        assert not look(tmp_path, "a.csv", HEADER + content.encode()).is_regular
+
+
+@pytest.mark.parametrize("shift", range(-4, 5))
+@pytest.mark.parametrize(
+    ("field", "is_plain"),
+    [
+        ('"x"', True),
+        ('"x""y"', True),
+        ('""', True),
+        ('"x" ', False),
+        ('x"', False),
+        ('"x""', False),
+    ],
+)
+def test_quotes_are_seen_also_where_two_blocks_meet(
+    tmp_path: Path, shift: int, field: str, is_plain: bool
+) -> None:
+    block, row = 1 << 20, b'P1,"a ""blue"" mug",9.90,3\n'
+    before = HEADER + row * (block // len(row) - 4)
+    before += b"P1," + b"x" * (block - len(before) - 4 + shift) + b","
+    content = before + field.encode() + b",1\n" + row * 3
+    assert look(tmp_path, "a.csv", content).is_regular is is_plain
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -253,7 +532,13 @@ def test_a_file_without_header_is_read_in_the_order_of_the_contract(tmp_path: Pa
         ("a.csv", b"\n\n  \n", "holds no line"),
         ("a.csv", b"P1,Mug,9.90,3\n", "has a header without product_id, name, price; it says P1"),
         ("a.csv", b"id,name\nP1,Mug\n", "has a header without price; it says id, name"),
-        ("a.csv", b"id,product_id,name,price\n", "has a header that names product_id more than"),
+        ("a.csv", b"id,ID,name,price\n", "has a header that names product_id more than"),
+        (
+            "a.csv",
+            b"id,product_id,Product_ID,name,price\n",
+            "has a header that names product_id more than",
+        ),
+        ("a.csv", b",,,\n , ,\n", "holds no line"),
         ("a.csv", b"PK\x03\x04rest", "is a spreadsheet or a zip archive; save it as CSV"),
         ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "is an old Excel file"),
         ("a.csv", ROWS.decode().encode("utf-16"), "is UTF-16; save it as UTF-8"),
@@ -314,5 +599,10 @@ def test_a_parquet_file_with_nested_or_lacking_columns_is_refused(tmp_path: Path
     assert refusal(tmp_path, "b.parquet", lacking).startswith(
         "has no column name; it has id, price"
     )
-    twice = write_parquet(tmp_path / "t.parquet", "select 1 id, 1 product_id, 'x' as name, 2 price")
-    assert refusal(tmp_path, "c.parquet", twice) == "has column product_id more than once; keep one"
+
+
+def test_the_name_of_a_column_beats_its_alias_in_parquet_too(tmp_path: Path) -> None:
+    both = write_parquet(tmp_path / "t.parquet", "select 1 id, 2 product_id, 'x' as name, 2 price")
+    found = look(tmp_path, "c.parquet", both)
+    assert found.layout.expressions[0] == 'cast("product_id" as varchar)'
+    assert found.notes[0] == "ignored column id, another name of product_id, which is there"

@@ -1,7 +1,8 @@
 """More than 200,000 damaged lines over all feeds: none is lost, and none is read as something else.
 
 How lines are counted here, without the project: a file is split at its line ends; its header (the
-first line that is not blank) and blank lines are no input. Each of the others must come out once:
+first line that is not blank) and blank lines, which may have delimiters, are no input. Each of the
+others must come out once:
 accepted, or rejected with its number. The one exception is a record in quotes that runs over lines:
 the lines after its first must, joined with it, be one record of the right width to Python's `csv`.
 
@@ -345,7 +346,7 @@ def make_sheet(
         if wild and has_header and chance.random() < 0.001:
             lines.append(lines[0])
     content = line_end.join(lines)
-    if not has_header and not _splits(content, delimiter, len(columns)):
+    if not has_header and not _is_row(content, delimiter, contract.columns):
         lines.insert(
             0, delimiter.join(plain_cell(by_name[name], chance) for name in columns).encode()
         )
@@ -359,14 +360,19 @@ def make_sheet(
     return sheet, mutated
 
 
-def _splits(content: bytes, delimiter: str, width: int) -> bool:
-    """Whether the first line, which is no header, shows the delimiter, as it must."""
+def _is_row(content: bytes, delimiter: str, columns: Sequence[plain_python.Column]) -> bool:
+    """Whether the first line shows that it is no header, and the delimiter, as it must."""
     try:
         text = re.split(rb"[\r\n]", content, maxsplit=1)[0].decode()
     except UnicodeDecodeError:
         return False
     others = sum(text.count(other) for other in ",;\t" if other != delimiter)
-    return text.count(delimiter) == width - 1 and '"' not in text and "'" not in text and not others
+    cells = text.split(delimiter)
+    return (
+        (len(cells) == len(columns) and not others and '"' not in text and "'" not in text)
+        and columns[0].kind == "integer"
+        and re.fullmatch("[0-9]+", cells[0]) is not None
+    )
 
 
 # --- What must come out ---------------------------------------------------------------------------
@@ -458,10 +464,25 @@ class Check:
             )
         )
         self.raw = dict(enumerate((part + end for part in parts), start=1))
-        inputs = [number for number, line in self.lines.items() if line]
+        inputs = [number for number, line in self.lines.items() if not self._is_blank(line)]
         self.header = self.lines[inputs[0]] if sheet.has_header else None
         self.inputs = inputs[1:] if sheet.has_header else inputs
         self.counts: Counter[str] = Counter()
+
+    def _is_blank(self, line: bytes) -> bool:
+        try:
+            return set(line.decode()) <= {self.sheet.delimiter, *BLANKS}
+        except UnicodeDecodeError:
+            return False
+
+    def _fitted(self, cells: list[str], *, may_lack: bool) -> list[str]:
+        """As many cells as there are columns, where the contract lets some be missing."""
+        width = len(self.sheet.columns)
+        while len(cells) > width and not cells[-1].strip(BLANKS):
+            cells = cells[:-1]
+        needed = {column.name for column in self.contract.columns if column.required}
+        lacking = self.sheet.columns[len(cells) :]
+        return cells + [""] * len(lacking) if may_lack and not needed & set(lacking) else cells
 
     def run(self, rows: Sequence[Out]) -> None:
         numbers = [row.line for row in rows]
@@ -522,8 +543,7 @@ class Check:
         else:
             cells = text.split(delimiter)
         width = len(self.sheet.columns)
-        if len(cells) == width + 1 and not cells[-1]:
-            cells.pop()
+        cells = self._fitted(cells, may_lack=text.count('"') % 2 == 0)
         if len(cells) != width:
             return f"the line has too {'few' if len(cells) < width else 'many'} fields"
         return cells
@@ -556,7 +576,7 @@ class Check:
             assert len(records) == 1, f"lines were swallowed: {where}, {more}"
             cells: list[str] | str | None = None
             if self._is_plain(text):
-                cells = records[0]
+                cells = self._fitted(records[0], may_lack=True)
                 assert len(cells) == len(self.sheet.columns), where
         else:
             cells = self._cells(self.lines[row.line])

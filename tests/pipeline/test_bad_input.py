@@ -156,6 +156,14 @@ def test_a_mistake_in_a_contract_is_named(project: Project, name: str) -> None:
     assert says in line
 
 
+def test_a_feed_of_texts_alone_cannot_do_without_a_header(project: Project) -> None:
+    key = "              key: [id_country]\n"
+    path = "models/staging/marketplace/_marketplace__sources.yml"
+    project.edit(path, key, f"{key}              headerless: true\n")
+    line = only_error(project.build("--select", "countries", **ALONE), 1)
+    assert "feed countries: headerless needs a column that is not text" in line
+
+
 def test_a_feed_that_is_not_listed_is_named(project: Project) -> None:
     project.edit(
         "models/staging/shop/_shop__sources.yml",

@@ -83,15 +83,35 @@ def test_blank_lines_and_line_breaks_in_fields_do_not_shift_line_numbers(project
 
 
 def test_a_headerless_file_is_accepted_for_the_feeds_that_say_so(project: Project) -> None:
-    project.write_seed("hiring/jobs.csv", "1,Recruiter\nx,Nobody\n2,Analyst\n")
+    project.write_seed("hiring/jobs.csv", "1;Recruiter, senior\nx;Nobody\n2;Analyst\n")
     outcome = project.dbt("build", "--select", "jobs", "base_jobs", **ALONE)
     assert outcome.exit_code == 0, outcome.lines
     assert project.query(
         "select id, job, _line_number, _reasons from staging.base_jobs order by _line_number"
     ) == [
-        (1, "Recruiter", 1, None),
+        (1, "Recruiter, senior", 1, None),
         (None, "Nobody", 2, ['id: "x" is not an integer']),
         (2, "Analyst", 3, None),
+    ]
+
+
+def test_a_header_in_other_words_is_no_row_of_a_seed_without_header(project: Project) -> None:
+    project.write_seed(
+        "hiring/hired_employees.csv",
+        "IdEmpleado,NombreCompleto,FechaContratacion,IdCargo,IdDepto\n"
+        "9001,Ana,2026-01-12T09:00:00Z,2,1\n",
+    )
+    outcome = project.dbt("seed", "--select", "hired_employees")
+    assert outcome.exit_code != 0
+    assert "missing column id, datetime; the header says idempleado" in outcome.out
+
+
+def test_the_name_of_a_column_of_a_seed_beats_its_alias(project: Project) -> None:
+    project.write_seed("shop/order_items.csv", "id,order_id,product_id,quantity\nL1,O1,P1,2\n")
+    outcome = project.dbt("build", "--select", "order_items", "base_order_items", **ALONE)
+    assert outcome.exit_code == 0, outcome.lines
+    assert project.query("select order_id, product_id, quantity from staging.base_order_items") == [
+        ("O1", "P1", 2)
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import hashlib
 import io
@@ -13,19 +12,30 @@ import stat
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from warehouse.landing.grammar import (
+    DELIMITERS,
+    QUOTE,
+    OpenQuoteError,
+    QuoteError,
+    fit,
+    has_spaced_quote,
+    is_blank,
+    quotes_are_plain,
+    split_fields,
+)
 
 BLOCK = 1 << 20  # bytes read at a time; a longer line is looked at more carefully
 FEW_BLOCKS = 64  # of a file for which numpy is not worth its import
 HEADER_LIMIT = 1 << 16  # bytes of the first line
 LARGEST_RATIO = 200  # of the bytes of a gzip file and its content; tables have 5 to 50
 UNPACKED_FREELY = 16 << 20  # bytes; content that is no larger may have any ratio
-DELIMITERS = (",", ";", "\t")
-QUOTE = '"'
+LINES_LOOKED_AT = 100  # to tell the delimiter, and whether there is a header; within the same bytes
 # What the macro clean_cell() takes from the ends of a cell, without tabs and line ends; by byte, of
 # which two make a no-break space.
 CLEANED_AWAY = b"\"'\xc2\xa0 "
@@ -60,11 +70,19 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a feed's contract, as far as files are concerned."""
+    """A column of a feed's contract, as far as files are concerned.
+
+    Attributes:
+        name: its name.
+        aliases: others that a header may use.
+        required: a row without it is rejected.
+        pattern: regular expression of what its cells look like (macro grammar()); None for text.
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
     required: bool = False
+    pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,25 @@ class Contract:
             if wanted in (column.name.lower(), *(alias.lower() for alias in column.aliases)):
                 return column.name
         return title.strip()
+
+    def named(self, titles: Sequence[str]) -> list[str]:
+        """The contract's names for the titles of a file, else the titles.
+
+        Where a column stands under its name and under an alias too, the alias stays what it is.
+        """
+        own = {title.strip().lower() for title in titles} & {name.lower() for name in self.names}
+        names = []
+        for title in titles:
+            name, text = self.canonical(title), title.strip()
+            is_beaten = name.lower() in own and text.lower() != name.lower()
+            names.append(text if is_beaten else name)
+        return names
+
+    def least(self, columns: Sequence[str]) -> int:
+        """How many cells a row must have, when they are of these columns."""
+        required = {column.name for column in self.columns if column.required}
+        places = [place for place, name in enumerate(columns, start=1) if name in required]
+        return max(places, default=1)
 
 
 @dataclass(frozen=True)
@@ -165,7 +202,7 @@ class Scan:
     """What a look at a file found.
 
     Attributes:
-        content_hash: SHA-256 of its content, uncompressed.
+        content_hash: SHA-256 of its content, uncompressed; with its name where it has no rows.
         layout: how to read it.
         rows: how many rows it must have, counted without reading them; None: not known.
         is_regular: each line is one row, so that DuckDB's reader can be held to `rows`.
@@ -309,15 +346,20 @@ def scan(found: Found, contract: Contract) -> Scan:
         raise RefusedError("has a name that is not UTF-8; rename it") from None
     if found.size == 0:
         raise RefusedError("is empty")
-    if kind == "parquet":
-        return _scan_parquet(found, contract)
     try:
-        with open_file(found.path, is_compressed) as file:
-            if kind == "json":
-                return _scan_json(file, is_compressed)
-            return _scan_csv(file, found, contract, is_compressed)
+        if kind == "parquet":
+            looked = _scan_parquet(found, contract)
+        else:
+            with open_file(found.path, is_compressed) as file:
+                if kind == "json":
+                    looked = _scan_json(file, is_compressed)
+                else:
+                    looked = _scan_csv(file, found, contract, is_compressed)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise RefusedError("is a gzip file that is damaged or cut short; copy it again") from None
+    if looked.rows == 0:  # files without rows are no copies of each other
+        return replace(looked, content_hash=f"{looked.content_hash} of {found.name}")
+    return looked
 
 
 def open_file(path: Path, is_compressed: bool) -> io.BufferedReader:
@@ -382,37 +424,69 @@ class _Unpacked(io.RawIOBase):
 def _scan_csv(
     file: io.BufferedReader, found: Found, contract: Contract, is_compressed: bool
 ) -> Scan:
-    first = file.readline(HEADER_LIMIT)
-    while first and not first.strip():  # blank lines before the header
-        if len(first) > 1 and not first.endswith(b"\n"):
-            break
-        first = file.readline(HEADER_LIMIT)
-    leading = file.tell() - len(first)
-    _refuse_foreign(first)
-    ends_with_cr = b"\r" in first.rstrip(b"\r\n") and not first.endswith(b"\r\n")
-    line = first.split(b"\r")[0] if ends_with_cr else first.rstrip(b"\r\n")
-    if len(first) == HEADER_LIMIT and not ends_with_cr:
-        raise RefusedError(f"has a first line of more than {HEADER_LIMIT:,} bytes, which is none")
-    layout, notes = read_header(line.removeprefix(_BOM), contract, is_compressed)
-    header = line.removeprefix(_BOM) if layout.has_header else b""
+    start = _find_first_line(file)
+    file.seek(start)
+    sample = file.read(HEADER_LIMIT)
+    is_whole = len(sample) < HEADER_LIMIT
+    _refuse_foreign(sample)
+    ends_with_cr = _ends_with_cr(sample)
+    lines = sample.removeprefix(_BOM).split(b"\r" if ends_with_cr else b"\n")
+    if not is_whole:
+        lines.pop()
+        if not lines:
+            raise RefusedError(
+                f"has a first line of more than {HEADER_LIMIT:,} bytes, which is none"
+            )
+    lines = [line.removesuffix(b"\r") for line in lines]
+    layout, first, notes = read_layout(lines, contract, is_compressed)
+    header = lines[first] if layout.has_header else b""
     file.seek(0)
     # DuckDB does not look into columns that are not read.
     has_unread = any(name not in contract.names for name in layout.columns)
     counts = _count(file, found, layout, header, checks_utf8=has_unread)
-    rows = counts.lines - int(layout.has_header)
+    # A blank line of one column would be a row for DuckDB.
+    is_regular = (
+        counts.is_regular and start + first == 0 and not ends_with_cr and len(layout.columns) > 1
+    )
+    others = lines[first + int(layout.has_header) :]
+    rows = counts.lines - int(layout.has_header) if is_regular else None
+    if is_whole and all(_is_blank(line, layout.delimiter) for line in others):
+        rows = 0
     return Scan(
         counts.digest,
         layout,
-        rows=max(rows, 0),
-        # A blank line of one column would be a row for DuckDB.
-        is_regular=counts.is_regular
-        and leading == 0
-        and not ends_with_cr
-        and len(layout.columns) > 1,
+        rows=rows,
+        is_regular=is_regular,
         has_clean_cells=counts.has_clean_cells,
         ends_with_cr=ends_with_cr,
         notes=notes,
     )
+
+
+def _ends_with_cr(sample: bytes) -> bool:
+    """Whether a carriage return alone ends more lines that are not blank than a line feed does."""
+    text = sample.replace(b"\r\n", b"\n")
+    returns, feeds = (
+        (sum(not line.isspace() and line != b"" for line in text.split(end)), text.count(end))
+        for end in (b"\r", b"\n")
+    )
+    return b"\r" in text and returns > feeds
+
+
+def _find_first_line(file: io.BufferedReader) -> int:
+    """The first byte of the first line that has more than blanks; of none, the end of the file."""
+    start = 0
+    while block := file.read(HEADER_LIMIT):
+        if visible := block.strip():
+            blank = block[: block.index(visible)]
+            return start + max(blank.rfind(b"\n"), blank.rfind(b"\r")) + 1
+        start += len(block)
+    return start
+
+
+def _is_blank(line: bytes, delimiter: str) -> bool:
+    text = _decoded(line)
+    return text is not None and is_blank(text, delimiter)
 
 
 @dataclass(frozen=True)
@@ -494,6 +568,7 @@ def _count(
     decoder = codecs.getincrementaldecoder("utf-8")() if checks_utf8 else None
     line_ends = returns = pairs = 0
     is_regular = True
+    is_doubtful = False
     needle = b"\n" + header
     tail = b""
     trailing = 0  # blank lines at the end
@@ -519,6 +594,7 @@ def _count(
                 pairs += block.count(b"\r\n") + (tail[-1:] == b"\r" and block[:1] == b"\n")
             if block.find(b"\0") >= 0:
                 is_regular = False
+            is_doubtful = is_doubtful or has_spaced_quote(block, tail[-1] if tail else _LINE_END)
             if decoder is not None:
                 try:
                     decoder.decode(bytes(block), final=read < BLOCK)
@@ -529,6 +605,12 @@ def _count(
             tail = bytes(block[-max(len(needle), 1024) :])
     if returns not in (0, line_ends) or returns != pairs:
         is_regular = False
+    if is_doubtful and is_regular:
+        with open_file(found.path, layout.is_compressed) as again:
+            skipped = again.peek(len(_BOM)).startswith(_BOM) * len(_BOM)
+            again.seek(skipped)
+            blocks = iter(lambda: again.read(BLOCK), b"")
+            is_regular = quotes_are_plain(blocks, layout.delimiter)
     if tail.endswith(b"\n"):
         blank = tail.replace(b"\r", b"")
         trailing = len(blank) - len(blank.rstrip(b"\n")) - 1
@@ -552,61 +634,163 @@ def _hash(path: Path, is_compressed: bool) -> str:
     return digest.hexdigest()
 
 
-def read_header(
-    line: bytes, contract: Contract, is_compressed: bool
-) -> tuple[Layout, tuple[str, ...]]:
-    """The layout that the first line of a CSV file tells, and what its owner should know.
+@dataclass(frozen=True)
+class _Reading:
+    """What the first lines of a CSV file are when they are split at one delimiter.
+
+    Attributes:
+        delimiter: which.
+        first: place of the first line that is not blank.
+        titles: cells of that line.
+        names: the contract's for the titles.
+        known: how many of them the contract knows.
+    """
+
+    delimiter: str
+    first: int
+    titles: list[str]
+    names: list[str]
+    known: int
+
+
+def read_layout(
+    lines: Sequence[bytes], contract: Contract, is_compressed: bool
+) -> tuple[Layout, int, tuple[str, ...]]:
+    """The layout that the first lines of a CSV file tell, and what its owner should know.
+
+    Args:
+        lines: without their ends.
+        contract: of the feed.
+        is_compressed: gzip.
+
+    Returns:
+        The layout, the place of the header or of the first row among the lines, and the notes.
 
     Raises:
-        RefusedError: it is neither a header of the feed nor, where that is allowed, a row.
+        RefusedError: the first is neither a header of the feed nor, where that is allowed, a row.
     """
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise RefusedError("has a first line that is not UTF-8; save it as UTF-8") from None
-    if not text.strip():
-        raise RefusedError("holds no line")
-    titles, delimiter = _best_split(text, contract)
-    names = [contract.canonical(title) for title in titles]
-    known = [name for name in names if name in contract.names]
-    if contract.headerless and not known and len(names) == len(contract.names):
-        layout = Layout("csv", tuple(contract.names), delimiter, False, is_compressed)
-        return layout, ("has no header; its columns are taken in the order of the contract",)
-    missing = [column.name for column in contract.columns if column.name not in names]
+    readings = []
+    for delimiter in DELIMITERS:
+        places = (place for place, line in enumerate(lines) if not _is_blank(line, delimiter))
+        first = next(places, None)
+        if first is None:
+            raise RefusedError("holds no line")
+        text = _decoded(lines[first])
+        if text is None:
+            raise RefusedError("has a first line that is not UTF-8; save it as UTF-8")
+        titles = [_unquoted(cell) for cell in _cells(text, delimiter)]
+        names = contract.named(titles)
+        known = sum(name in contract.names for name in names)
+        readings.append(_Reading(delimiter, first, titles, names, known))
+    best = _best_header(readings, lines)
     required = [column.name for column in contract.columns if column.required]
-    lacking = [name for name in missing if name in required]
+    missing = [name for name in contract.names if name not in best.names]
+    lacking = [name for name in missing if name in required] or missing * (not best.known)
+    if lacking and contract.headerless:
+        reading = _best_rows(readings, lines, contract)
+        if reading is not None:
+            columns = tuple(contract.names)
+            layout = Layout("csv", columns, reading.delimiter, False, is_compressed)
+            note = "has no header; its columns are taken in the order of the contract"
+            return layout, reading.first, (note,)
     if lacking:
         raise RefusedError(
-            f"has a header without {', '.join(lacking)}; it says {_shown(titles)}. The columns of "
-            f"{contract.feed} are {', '.join(contract.names)}"
+            f"has a header without {', '.join(lacking)}; it says {_shown(best.titles)}. The "
+            f"columns of {contract.feed} are {', '.join(contract.names)}{_row_wanted(contract)}"
         )
-    twice = sorted({name for name in known if known.count(name) > 1})
+    twice = sorted({name for name in contract.names if best.names.count(name) > 1})
     if twice:
         raise RefusedError(f"has a header that names {', '.join(twice)} more than once; keep one")
-    columns = [
-        name if name in contract.names else f"unread_{number}" for number, name in enumerate(names)
-    ]
-    return Layout("csv", tuple(columns), delimiter, True, is_compressed), tuple(
-        column_notes([name for name in names if name not in contract.names], missing)
+    columns = tuple(
+        name if name in contract.names else f"unread_{place}"
+        for place, name in enumerate(best.names)
+    )
+    extra = [name for name in best.names if name not in contract.names]
+    layout = Layout("csv", columns, best.delimiter, True, is_compressed)
+    return layout, best.first, tuple(column_notes(extra, missing, contract))
+
+
+def _row_wanted(contract: Contract) -> str:
+    """What a first line must be to pass for a row, where a file need not have a header."""
+    if not contract.headerless:
+        return ""
+    typed = [column.name for column in contract.columns if column.pattern is not None]
+    return (
+        ". Without a header, the first line is a row with all of these columns, and a sound "
+        f"{' or '.join(typed)}"
     )
 
 
-def _best_split(text: str, contract: Contract) -> tuple[list[str], str]:
-    """The titles of a header, split at the delimiter that finds most columns of the contract."""
-    best: tuple[tuple[int, int], list[str], str] | None = None
-    for delimiter in DELIMITERS:
-        try:
-            (cells,) = csv.reader([text], delimiter=delimiter, quotechar=QUOTE)
-        except (csv.Error, ValueError):
-            continue
-        titles = [_unquoted(cell) for cell in cells]
-        known = sum(contract.canonical(title) in contract.names for title in titles)
-        score = (known, len(titles))
-        if best is None or score > best[0]:
-            best = (score, titles, delimiter)
-    if best is None:
-        raise RefusedError("has a header that is not CSV")
-    return best[1], best[2]
+def _decoded(line: bytes) -> str | None:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    """The fields of a line as well as they can be told, also where it is no CSV."""
+    try:
+        return split_fields(text, delimiter)
+    except OpenQuoteError:
+        return _cells(text + QUOTE, delimiter)
+    except QuoteError:
+        return text.split(delimiter)
+
+
+def _looked_at(lines: Sequence[bytes], reading: _Reading) -> Iterator[list[str]]:
+    """The fields of the first lines, from the first one that is not blank."""
+    for line in lines[reading.first : reading.first + LINES_LOOKED_AT]:
+        if (text := _decoded(line)) is not None:
+            yield _cells(text, reading.delimiter)
+
+
+def _best_header(readings: Sequence[_Reading], lines: Sequence[bytes]) -> _Reading:
+    """The reading that finds most columns of the contract; of equal ones, that which splits most.
+
+    A line of one title does not tell. Then the other lines do: those that have more than one field
+    must not pass for one.
+    """
+    best = max((reading.known, len(reading.titles)) for reading in readings)
+    equal = [reading for reading in readings if (reading.known, len(reading.titles)) == best]
+    if len(equal) == 1:
+        return equal[0]
+    return max(
+        equal,
+        key=lambda reading: sum(len(cells) > 1 for cells in _looked_at(lines, reading)),
+    )
+
+
+def _best_rows(
+    readings: Sequence[_Reading], lines: Sequence[bytes], contract: Contract
+) -> _Reading | None:
+    """The reading by which most lines are rows of a feed without a header.
+
+    A row has the right number of cells, and of those that are not text at least one is its type.
+
+    Returns:
+        None if the first line is none, or no line has as many cells as the contract has columns.
+    """
+    width, least = len(contract.names), contract.least(contract.names)
+
+    def typed(cells: Sequence[str]) -> int:
+        pairs = zip(contract.columns, cells, strict=False)
+        return sum(
+            column.pattern is not None and re.fullmatch(column.pattern, _unquoted(cell)) is not None
+            for column, cell in pairs
+        )
+
+    best: tuple[tuple[int, int], _Reading] | None = None
+    for reading in reversed(readings):  # of equals not the comma, which is in texts and numbers too
+        whole = parsed = 0
+        for cells in _looked_at(lines, reading):
+            count = len(cells)
+            if fit(cells, width, least) and (sound := typed(cells)):
+                whole += count >= width
+                parsed += sound
+        if whole and (best is None or (whole, parsed) > best[0]):
+            best = ((whole, parsed), reading)
+    return best[1] if best is not None and typed(best[1].titles) else None
 
 
 def _unquoted(cell: str) -> str:
@@ -616,10 +800,15 @@ def _unquoted(cell: str) -> str:
     return text
 
 
-def column_notes(extra: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
+def column_notes(extra: Sequence[str], missing: Sequence[str], contract: Contract) -> Iterator[str]:
     """What the owner of a file should know of columns that are not read, or are not there."""
-    if extra:
-        yield f"ignored column {_shown(extra)}, which the contract does not know"
+    beaten = [title for title in extra if contract.canonical(title) in contract.names]
+    unknown = [title for title in extra if title not in beaten]
+    if unknown:
+        yield f"ignored column {_shown(unknown)}, which the contract does not know"
+    if beaten:
+        names = ", ".join(map(contract.canonical, beaten))
+        yield f"ignored column {_shown(beaten)}, another name of {names}, which is there"
     if missing:
         yield f"has no column {', '.join(missing)}; it is taken as empty"
 
@@ -812,8 +1001,8 @@ def _parquet_layout(
     columns: Sequence[_ParquetColumn], contract: Contract
 ) -> tuple[Layout, tuple[str, ...]]:
     known: dict[str, _ParquetColumn] = {}
-    for column in columns:
-        name = contract.canonical(column.title)
+    names = contract.named([column.title for column in columns])
+    for column, name in zip(columns, names, strict=True):
         if name in contract.names:
             if name in known:
                 raise RefusedError(f"has column {name} more than once; keep one")
@@ -838,10 +1027,8 @@ def _parquet_layout(
             for name in contract.names
         ),
     )
-    extra = [
-        column.title for column in columns if contract.canonical(column.title) not in contract.names
-    ]
-    return layout, tuple(column_notes(extra, missing))
+    extra = [name for name in names if name not in contract.names]
+    return layout, tuple(column_notes(extra, missing, contract))
 
 
 def _text_of(column: _ParquetColumn) -> str:

@@ -257,15 +257,41 @@ class _DuckDBLoad(FeedLoad):
                 self._execute(f"drop table if exists temp.{rejects}")
                 self._execute(f"drop table if exists temp.{rejects}_scan")
         stored = self._stored(first_id, first_id + len(group) - 1)
+        blank = self._with_blank_rows(stored) if is_csv else set()
         entries, careful = [], []
         for file_id, (file, scan_) in enumerate(zip(group, scans, strict=True), start=first_id):
             rows, _judged = stored.get(file_id, (0, None))
-            if rows is not None and rows == scan_.rows and str(file.found.path) not in broken:
+            is_doubtful = file_id in blank or str(file.found.path) in broken
+            if rows is not None and rows == scan_.rows and not is_doubtful:
                 entries.append(self._entry(file_id, file, replaced, rows=rows, fast=True))
             else:
                 careful.append(file)
         self._commit(entries, {file_id: judged for file_id, (_rows, judged) in stored.items()})
         return careful
+
+    def _with_blank_rows(self, stored: Mapping[int, tuple[int | None, Judged]]) -> set[int]:
+        """Files with rows without any value: such a line may be of nothing but delimiters.
+
+        Those are no rows, but DuckDB's reader does not tell. They lack what the contract requires.
+        """
+        request = self._request
+        is_judged = any(column.required for column in request.contract.columns)
+        ids = [
+            str(file_id)
+            for file_id, (_rows, (rejected_rows, _first, _last)) in stored.items()
+            if rejected_rows or not is_judged
+        ]
+        if not ids:
+            return set()
+        values = ", ".join(f'cast("{name}" as varchar)' for name in request.types)
+        where = "_rejected is not null and " if is_judged else ""
+        return {
+            file_id
+            for (file_id,) in self._rows(
+                f"select distinct _file_id from {request.table} "
+                f"where {where}_file_id in ({', '.join(ids)}) and coalesce({values}) is null"
+            )
+        }
 
     def _csv_reader(self, layout: Layout) -> str:
         columns = ", ".join(f"{_text(name)}: 'varchar'" for name in layout.columns)

@@ -12,11 +12,20 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO
 
-from warehouse.landing.files import BLOCK, QUOTE, Contract, Layout, RefusedError
+from warehouse.landing.files import BLOCK, Contract, Layout, RefusedError
+from warehouse.landing.grammar import (
+    QUOTE,
+    OpenQuoteError,
+    QuoteError,
+    fit,
+    is_blank,
+    split_fields,
+)
 
 LONGEST_LINE = 2_000_000  # bytes; DuckDB's reader takes no longer ones either
 LONGEST_RECORD = 200  # lines that a quoted field may run over
@@ -83,14 +92,6 @@ def from_record(record: Mapping[str, Any]) -> bytes | None:
 # ---------------------------------------------------------------------------- CSV
 
 
-class _OpenQuoteError(Exception):
-    """A quoted field does not end on its line."""
-
-
-class _QuoteError(Exception):
-    """Something follows a closing quote."""
-
-
 def read_csv(
     file: BinaryIO, layout: Layout, contract: Contract, *, ends_with_cr: bool
 ) -> Iterator[Row | Broken]:
@@ -102,7 +103,7 @@ def read_csv(
         contract: says which cells a row has, and in which order.
         ends_with_cr: the lines end in a carriage return alone.
     """
-    width = len(layout.columns)
+    width, least = len(layout.columns), contract.least(layout.columns)
     places = [
         layout.columns.index(name) if name in layout.columns else None for name in contract.names
     ]
@@ -111,7 +112,9 @@ def read_csv(
     header: bytes | None = None
     for number, raw in lines:
         line = _without_end(raw)
-        if not line:
+        fault = _fault_of(line)
+        text = "" if fault else line.decode("utf-8")
+        if not fault and is_blank(text, delimiter):
             continue
         if header is None and layout.has_header:
             header = line
@@ -119,26 +122,22 @@ def read_csv(
         if line == header:
             yield Broken(number, line, "the line repeats the header")
             continue
-        fault = _fault_of(line)
         if fault is not None:
             yield Broken(number, line, fault)
             continue
-        text = line.decode("utf-8")
         try:
             fields = split_fields(text, delimiter)
-        except _QuoteError:
+        except QuoteError:
             yield Broken(number, line, "the line has text after a closing quote")
             continue
-        except _OpenQuoteError:
-            joined = _joined(raw, lines, delimiter, width)
+        except OpenQuoteError:
+            joined = _joined(raw, lines, delimiter, width, least)
             if joined is None:
                 yield Broken(number, line, "the line has a quote that is not closed")
                 continue
             fields, more = joined
             lines.skip(more)
-        if len(fields) == width + 1 and not fields[-1]:
-            fields.pop()  # a delimiter at the end of each line, as some exports have it
-        if len(fields) != width:
+        if len(fields) != width and not fit(fields, width, _least_of(text, width, least)):
             few = "few" if len(fields) < width else "many"
             yield Broken(number, line, f"the line has too {few} fields")
             continue
@@ -146,52 +145,9 @@ def read_csv(
         yield Row(number, [None if place is None else fields[place] or None for place in places])
 
 
-def split_fields(text: str, delimiter: str) -> list[str]:
-    """The fields of a CSV record; a field in quotes loses them, two quotes inside are one.
-
-    Raises:
-        _OpenQuoteError: the last field is in quotes that do not close.
-        _QuoteError: something else than a blank follows a closing quote.
-    """
-    if QUOTE not in text:
-        return text.split(delimiter)
-    fields: list[str] = []
-    place, length = 0, len(text)
-    while True:
-        begin = place
-        while begin < length and text[begin] == " ":
-            begin += 1
-        if begin < length and text[begin] == QUOTE:
-            field, place = _quoted_field(text, begin + 1)
-            while place < length and text[place] == " ":
-                place += 1
-            fields.append(field)
-            if place == length:
-                return fields
-            if text[place] != delimiter:
-                raise _QuoteError
-            place += 1
-        else:
-            end = text.find(delimiter, place)
-            if end < 0:
-                fields.append(text[place:])
-                return fields
-            fields.append(text[place:end])
-            place = end + 1
-
-
-def _quoted_field(text: str, place: int) -> tuple[str, int]:
-    """A field whose opening quote is just before a place, and the place after its closing one."""
-    parts = []
-    while True:
-        quote = text.find(QUOTE, place)
-        if quote < 0:
-            raise _OpenQuoteError
-        if text[quote + 1 : quote + 2] != QUOTE:
-            parts.append(text[place:quote])
-            return "".join(parts), quote + 1
-        parts.append(text[place : quote + 1])
-        place = quote + 2
+def _least_of(text: str, width: int, least: int) -> int:
+    """How many fields a line must have; all of them where half a pair of quotes tells of damage."""
+    return width if text.count(QUOTE) % 2 else least
 
 
 class _Lines:
@@ -260,32 +216,35 @@ def _fault_of(line: bytes) -> str | None:
 
 
 def _joined(
-    first: bytes, lines: _Lines, delimiter: str, width: int
+    first: bytes, lines: _Lines, delimiter: str, width: int, least: int
 ) -> tuple[list[str], int] | None:
     """The fields of a record whose quoted field runs over lines, and how many lines more it takes.
 
     None where it is more likely that the quote was never closed: the lines after it are rows of
-    their own, or no line within reach makes a record of the right width.
+    their own, or no line within reach makes a record. A record that lacks fields must not have a
+    line that would do as such a row either.
     """
     record = first
+    has_short_row = False
     for count, raw in enumerate(lines.ahead(LONGEST_RECORD), start=1):
         line = _without_end(raw)
         record += raw
         if len(record) > LONGEST_LINE or _fault_of(line) is not None:
             return None
         text = line.decode("utf-8")
-        try:
-            if text.count(QUOTE) % 2 == 0 and len(split_fields(text, delimiter)) == width:
-                return None
-        except (_OpenQuoteError, _QuoteError):
-            pass
+        if text.count(QUOTE) % 2 == 0:
+            with suppress(QuoteError, OpenQuoteError):
+                fields = split_fields(text, delimiter)
+                if fit(fields, width, width):
+                    return None
+                has_short_row = has_short_row or fit(fields, width, least)
         try:
             fields = split_fields(_without_end(record).decode("utf-8"), delimiter)
-        except _OpenQuoteError:
+        except OpenQuoteError:
             continue
-        except _QuoteError:
+        except QuoteError:
             return None
-        return (fields, count) if len(fields) == width else None
+        return (fields, count) if fit(fields, width, width if has_short_row else least) else None
     return None
 
 
@@ -589,15 +548,23 @@ class _RowMaker:
             return Broken(number, data, "the line is no JSON object")
         cells: dict[str, str | None] = {}
         others: list[tuple[str, Any]] = []
+        aliases: dict[str, tuple[str, Any]] = {}
         for title, item in value:
             name = self._name(title)
             if name is None:
                 others.append((title, item))
                 continue
-            if name in cells:
+            is_alias = title.strip().lower() != name.lower()
+            if name in cells and is_alias != (name in aliases):  # its own name beats an alias
+                others.append((title, item) if is_alias else aliases.pop(name))
+                if is_alias:
+                    continue
+            elif name in cells:
                 return Broken(number, data, f"the object names {name} more than once")
             if isinstance(item, list):
                 return Broken(number, data, f"the object has nested values in {name}")
+            if is_alias:
+                aliases[name] = (title, item)
             cells[name] = _cell_of(item)
         if others:
             # What it has in place of what it lacks would be nowhere.

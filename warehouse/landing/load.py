@@ -405,7 +405,10 @@ class FeedLoad(ABC):
         if file.scan.layout.kind == "json":
             _compare_counts(file.scan, tally, read)
         if tally.unread:
-            notes = (*file.scan.notes, *column_notes(sorted(tally.unread), []))
+            notes = (
+                *file.scan.notes,
+                *column_notes(sorted(tally.unread), [], self._request.contract),
+            )
             file.scan = replace(file.scan, notes=notes)
         return self._entry(file_id, file, replaced, rows=read, fast=False)
 

@@ -463,9 +463,6 @@ class _SparkLoad(FeedLoad):
             for file_id, file in enumerate(group, start=first_id)
         )
         delimiter = layout.delimiter.replace("\t", "\\t")
-        bare = rf'[^"{delimiter}]*+'
-        one = rf'(?:{bare}|"[^"]*+(?:""[^"]*+)*+")'
-        pattern = rf"\A{one}(?:{delimiter}{one}){{{len(layout.columns) - 1}}}\z"
         schema = ", ".join(f"c{place} string" for place in range(len(layout.columns)))
         cells = ", ".join(
             f"nullif(cells.c{layout.columns.index(name)}, '') as `{name}`"
@@ -491,7 +488,7 @@ class _SparkLoad(FeedLoad):
                     select
                         files.file_id, block, position, line,
                         is_valid_utf8(line) and length(line) <= {LONGEST_LINE}
-                        and regexp_like(line, r'{pattern}') as is_sound
+                        and regexp_like(line, r'{pattern_of(layout)}') as is_sound
                     from (
                         select
                             _metadata.file_name as name,
@@ -546,7 +543,7 @@ class _SparkLoad(FeedLoad):
         """A Parquet file whose cells Spark writes as DuckDB would, and the SQL of its cells."""
         names, layout = self._request.contract.names, scan.layout
         types = dict(zip(layout.columns, layout.types, strict=True))
-        titles = {self._request.contract.canonical(title): title for title in types}
+        titles = dict(zip(self._request.contract.named(list(types)), types, strict=True))
         # Spark takes no two columns that differ in case alone.
         is_same = len({title.lower() for title in layout.columns}) == len(layout.columns) and all(
             _SAME_TEXT.fullmatch(types[titles[name]]) for name in names if name in titles
@@ -842,6 +839,20 @@ def _offsets(blocks: Sequence[_Block], first_line: int) -> dict[int, int] | None
         offsets[block.start] = line - block.first
         line += block.rows
     return offsets
+
+
+def pattern_of(layout: Layout) -> str:
+    """What a line of a CSV file is like that any reader would split alike (Java and Python).
+
+    It has just as many fields as the file has columns, it is not blank (`grammar.is_blank`), and
+    quotes stand only around a whole field, or doubled within.
+    """
+    delimiter = layout.delimiter.replace("\t", "\\t")
+    bare = rf'[^"{delimiter}]*+'
+    one = rf'(?:{bare}|"[^"]*+(?:""[^"]*+)*+")'
+    end = r"(?![\s\S])"  # \z and \Z are not the same in both
+    blank = rf"[{delimiter} \t\n\r\u00a0]*+{end}"
+    return rf"\A(?!{blank}){one}(?:{delimiter}{one}){{{len(layout.columns) - 1}}}{end}"
 
 
 def _header_of(file: File) -> str | None:
