@@ -8,7 +8,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUPPLY := build/supply
 FLASK := $(BIN)/flask --app api
-export DBT_PROFILES_DIR ?= profiles
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -75,8 +74,11 @@ serve-docs: $(VENV)/installed ## Serve the documentation on this machine (PORT=8
 quality: $(VENV)/installed ## Show what was expected of the numbers and what was found
 	@$(BIN)/python -m warehouse quality
 
-query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis"
-	@$(BIN)/python -m warehouse query '$(subst ','\'',$(SQL))'
+# The query goes by the environment, as it was typed: neither make nor a shell reads its $$ and quotes.
+unexport SQL
+query: export WAREHOUSE_SQL = $(value SQL)
+query: $(VENV)/installed ## Print the rows of a query: make query SQL="select * from marts.order_kpis" (FORMAT=csv)
+	@$(BIN)/python -m warehouse query --format $(or $(FORMAT),table)
 
 bench: $(VENV)/installed-dev ## Measure a whole build against the limit and the usual way (ARGS="--lines 1000000")
 	@$(BIN)/python -m benchmarks.warehouse_build $(ARGS)

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What a fresh clone holds that a build needs.
 _PARTS = (
-    *("dbt_project.yml", "macros", "models", "profiles", "seeds", "tests/data", "warehouse", "api"),
-    *("expectations",),
+    *("dbt_project.yml", "profiles.yml", "macros", "models", "profiles", "seeds", "tests/data"),
+    *("warehouse", "api", "expectations"),
 )
 
 
@@ -72,7 +72,7 @@ class Project:
             if source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
-                shutil.copy2(source, target)
+                shutil.copy2(source, target, follow_symlinks=False)
         (folder / "build").mkdir()
         if parsed_from is not None:
             (folder / "target").mkdir()
@@ -111,7 +111,6 @@ class Project:
 
     def dbt(self, *arguments: str, **environment: str) -> Outcome:
         """Run plain dbt, as a person with an active virtual environment does."""
-        environment = {"DBT_PROFILES_DIR": "profiles"} | environment
         return self.run("dbt.cli.main", "--no-use-colors", *arguments, **environment)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -157,6 +156,29 @@ class Project:
         if old not in text:
             raise AssertionError(f"{path} does not hold {old!r}")
         file.write_bytes(text.replace(old, new, 1).encode())
+
+
+class SmallProject(Project):
+    """The project with the five models of tests/chaos/project in place of its own.
+
+    Args:
+        folder: where the copy goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for part in ("models", "seeds"):
+            shutil.rmtree(folder / part)
+        shutil.copytree(ROOT / "tests/chaos/project/models", folder / "models")
+        for file in (folder / "tests/data").glob("*.sql"):
+            file.unlink()
+        self.number_builds(1)
+
+    def number_builds(self, number: int, *, is_good: bool = True) -> None:
+        """Say which number the rows of the next builds carry, and whether they pass their tests."""
+        (self.folder / "build.csv").write_text(
+            f"number,is_good\n{number},{'true' if is_good else 'false'}\n"
+        )
 
 
 def copy_of(built: Project, folder: Path) -> Project:

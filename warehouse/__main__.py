@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,12 @@ from warehouse.failures import explain
 from warehouse.history import NOT_PUBLISHED, UNFINISHED, BuildHistory, EndOfRun
 from warehouse.published import what_readers_see
 from warehouse.rejected import UnknownFeedError, write_rejected
-from warehouse.report import NotBuiltError, open_database, report
+from warehouse.report import (
+    NotBuiltError,
+    open_built_or_published,
+    open_database,
+    report,
+)
 from warehouse.settings import Settings, SettingsError, read_settings
 
 # warehouse.docs_site, with its templates, is imported by the commands that are about pages.
@@ -45,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     served.add_argument("--port", type=int, default=8080, help="local port (8080)")
     commands.add_parser("quality", help="show where the pages about the expectations are")
     query = commands.add_parser("query", help="print the rows of a SQL query")
-    query.add_argument("sql", help="a query, such as: select * from marts.order_kpis")
+    query.add_argument(
+        "sql", nargs="?", default=os.environ.get("WAREHOUSE_SQL", ""),
+        help="a query, such as: select * from marts.order_kpis (or the variable WAREHOUSE_SQL)",
+    )  # fmt: skip
+    query.add_argument(
+        "--format", choices=("table", "csv"), default="table", help="a table to look at, or CSV"
+    )
     rejected = commands.add_parser("rejected", help="write the rejected rows of a feed, to mend")
     rejected.add_argument("feed", help="a feed, such as: orders")
     rejected.add_argument(
@@ -79,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return fetch_fx.run(settings, known)
         if known.command == "rejected":
             return show_rejected(settings, known.feed, for_excel=known.excel)
-        return print_query(settings, known.sql)
+        return print_query(settings, known.sql, as_csv=known.format == "csv")
     except (NotBuiltError, SettingsError, UnknownFeedError) as error:
         return _fail(str(error))
 
@@ -200,18 +213,47 @@ def show_quality(settings: Settings) -> int:
     return 0
 
 
-def print_query(settings: Settings, sql: str) -> int:
-    """Print the rows of a query; the database is opened for reading only."""
-    connection = open_database(settings)
+def print_query(settings: Settings, sql: str, *, as_csv: bool = False) -> int:
+    """Print the rows of a query; the database is opened for reading only.
+
+    While a build writes it, and where there is none, the query is asked of the published snapshot.
+    """
+    if not sql.strip():
+        return _fail(
+            'give a query: make query SQL="select * from marts.order_kpis" (FORMAT=csv for CSV)'
+        )
+    connection = open_built_or_published(settings)
     try:
-        relation = connection.sql(sql)
-        if relation is not None:
-            relation.show(max_rows=100, max_width=200)
+        if as_csv:
+            _print_csv(connection.execute(sql))
+        else:
+            _print_table(connection, sql)
     except duckdb.Error as error:
-        return _fail(" ".join(str(error).split("\n\n")[0].split()), FAILED)
+        return _fail(str(error), FAILED)  # as it is: a caret stands below the word that it means
     finally:
         connection.close()
     return 0
+
+
+def _print_csv(answer: duckdb.DuckDBPyConnection) -> None:
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(name for name, *_ in answer.description or ())
+    while some := answer.fetchmany(10_000):
+        rows.writerows([_cell(value) for value in row] for row in some)
+
+
+def _cell(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _print_table(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    try:
+        relation = connection.sql(sql)
+    except duckdb.Error:
+        connection.execute(sql)  # fails too, and says where
+        raise
+    if relation is not None:
+        relation.show(max_rows=100, max_width=200)
 
 
 def show_rejected(settings: Settings, feed: str, *, for_excel: bool) -> int:

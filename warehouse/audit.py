@@ -24,7 +24,8 @@ LARGEST_LIMIT = 10_000
 RESERVED_PARAMETERS = ("limit", "cursor", "columns", "order", "version", "format", "excel")
 RESERVED_ROUTES = ("marts", "metrics", "feedback", "quality", "build_history")
 
-WHOLE_BUILD = "run a whole build: dbt build, without --select, --exclude or excluded types"
+WHOLE_BUILD = "a whole build publishes: dbt build, without --select, --exclude or excluded types"
+_BUILT, _TESTED = ("success",), ("pass", "warn")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ class Command:
 
     which: str
     leaves_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit found; nothing when the run may be published.
+
+    Attributes:
+        faults: what is wrong, a clause each: the publication fails.
+        skipped: what the run did not do, with what to do: the publication is skipped.
+    """
+
+    faults: tuple[str, ...] = ()
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,49 +139,66 @@ def _upstream(manifest: Node, publication: str) -> set[str]:
 
 def audit(
     manifest: Node, publication: str, command: Command, outcomes: Mapping[str, Outcome]
-) -> list[str]:
+) -> Verdict:
     """What keeps this run from being published.
 
     Args:
         manifest: dbt's manifest of this run.
         publication: unique id of the publication.
         command: what was asked of dbt.
-        outcomes: what became of the nodes of this very run so far, by unique id.
+        outcomes: what became of the nodes of this very run so far, by unique id, and for a retry
+            what is still good of the build that failed.
 
     Returns:
-        A clause for each fault, with what to do; none when the run may be published.
+        Its faults, and why it is skipped if it has none.
     """
     if command.which != "build":
-        return [
-            f"dbt {command.which} does not run the tests; use dbt build "
-            "(or leave the publication out: --exclude publication)"
-        ]
+        return Verdict(skipped=f"dbt {command.which} does not run the tests; dbt build does")
     if command.leaves_out:
-        return [f"{command.leaves_out} leaves rows out; use dbt build without it"]
-    faults = list(faults_of_marts(manifest, publication))
-    unseen = list(_unseen(manifest, needed_by(manifest, publication), outcomes))
-    return faults + ([*unseen[:-1], f"{unseen[-1]}; {WHOLE_BUILD}"] if unseen else [])
+        return Verdict(skipped=f"{command.leaves_out} leaves rows out; use dbt build without it")
+    needed = needed_by(manifest, publication)
+    bad = _not_successful(manifest, needed, outcomes)
+    not_run = _not_run(manifest, needed, outcomes)
+    return Verdict(
+        faults=(*faults_of_marts(manifest, publication), *bad),
+        skipped=f"{not_run}; {WHOLE_BUILD}" if not_run else "",
+    )
 
 
-def _unseen(manifest: Node, needed: Needed, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    """What was not built and tested in this run, a clause for each kind.
+def _not_run(manifest: Node, needed: Needed, outcomes: Mapping[str, Outcome]) -> str:
+    """What was not built and tested in this run; empty when nothing is missing.
 
     Asked of what really ran, not of what was selected: dbt's list of selected nodes lacks the unit
     tests, and a node that is selected may still not run.
     """
-    for kind, unique_ids, good in (
-        ("seeds and models", needed.nodes, ("success",)),
-        ("data tests", needed.data_tests, ("pass", "warn")),
-        ("unit tests", needed.unit_tests, ("pass",)),
-    ):
-        ran = [name for name in unique_ids if name in outcomes]
-        not_run = [name for name in unique_ids if name not in outcomes]
-        not_good = [name for name in ran if outcomes[name].status not in good]
-        for found, became in ((not_run, "not run"), (not_good, "not successful")):
-            if found:
-                names = enumerated([_name(manifest, unique_id) for unique_id in found])
-                verb = "was" if len(found) == 1 else "were"
-                yield f"{len(found)} of {len(unique_ids)} {kind} {verb} {became} ({names})"
+    counts, names = [], []
+    for kind, unique_ids, _ in _kinds(needed):
+        missing = [name for name in unique_ids if name not in outcomes]
+        if missing:
+            counts.append(f"{len(missing)} of {len(unique_ids)} {kind}")
+            names += [_name(manifest, unique_id) for unique_id in missing]
+    return f"not run: {', '.join(counts)} ({enumerated(names)})" if names else ""
+
+
+def _not_successful(
+    manifest: Node, needed: Needed, outcomes: Mapping[str, Outcome]
+) -> Iterator[str]:
+    """What ran and failed, a clause for each kind."""
+    for kind, unique_ids, good in _kinds(needed):
+        bad = [
+            name for name in unique_ids if name in outcomes and outcomes[name].status not in good
+        ]
+        if bad:
+            names = enumerated([_name(manifest, unique_id) for unique_id in bad])
+            verb = "was" if len(bad) == 1 else "were"
+            yield f"{len(bad)} of {len(unique_ids)} {kind} {verb} not successful ({names})"
+
+
+def _kinds(needed: Needed) -> Iterator[tuple[str, Sequence[str], Collection[str]]]:
+    """What is needed, by kind, with the statuses that are good."""
+    yield "seeds and models", needed.nodes, _BUILT
+    yield "data tests", needed.data_tests, _TESTED
+    yield "unit tests", needed.unit_tests, _TESTED[:1]
 
 
 def _name(manifest: Node, unique_id: str) -> str:

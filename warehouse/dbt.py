@@ -20,6 +20,8 @@ DBT = ("-m", "warehouse.dbt_process")
 ON_SPARK = "--on-spark"
 DBT_ON_SPARK = (*DBT, ON_SPARK)
 
+FINISHED = "NodeFinished"  # the event of the end of a node
+
 # Warnings about tests, which the end of the build counts.
 _TOLD_OTHERWISE = {
     "LogTestResult",
@@ -135,7 +137,6 @@ def run_dbt(
         if process.poll() is None:
             process.terminate()  # this process was told to end: dbt must not stay behind
     run.seconds = time.monotonic() - started
-    run.results = _read_results(settings, run.invocation)
     return run
 
 
@@ -161,7 +162,9 @@ def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
     name, level, text = (event["info"][key] for key in ("name", "level", "msg"))
     data = event.get("data", {})
-    if name == "LogStartLine":
+    if name == FINISHED:
+        run.results.append(_node_result(**data))
+    elif name == "LogStartLine":
         line.show(data["index"], data["total"], data["node_info"]["node_name"])
     elif name in ("JinjaLogInfo", "Note") and text.startswith(("Published ", "Not published: ")):
         run.publication = text
@@ -181,22 +184,10 @@ def _follow(event: dict[str, Any], run: Run, line: ProgressLine) -> None:
         run.warnings.append(" ".join(text.split()))
 
 
-def _read_results(settings: Settings, invocation: str) -> list[NodeResult]:
-    """The results of this invocation; none when it did not come to write them."""
-    try:
-        report = json.loads((settings.target / "run_results.json").read_text())
-    except (OSError, ValueError):
-        return []
-    if report["metadata"]["invocation_id"] != invocation:
-        return []
-    results = []
-    for node in report["results"]:
-        kind, _package, *names = node["unique_id"].split(".")
-        name = names[1] if kind == "unit_test" else names[0]  # a unit test's model comes first
-        results.append(
-            NodeResult(kind, name, node["status"], node["message"] or "", node["failures"] or 0)
-        )
-    return results
+def _node_result(unique_id: str, status: str, message: str, failures: int) -> NodeResult:
+    kind, _package, *names = unique_id.split(".")
+    name = names[1] if kind == "unit_test" else names[0]  # a unit test's model comes first
+    return NodeResult(kind, name, status, message, failures)
 
 
 class ProgressLine:

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from dbt.cli.main import cli
 from dbt_common.events.base_types import EventMsg
 from dbt_common.events.functions import msg_to_json
 from dbt_common.exceptions import env_secrets, scrub_secrets
 
-from warehouse.dbt import ON_SPARK
+from warehouse.dbt import FINISHED, ON_SPARK
+from warehouse.typos import refuse_typo
 
 # The console gets the lines below instead, and the log file what people read.
 _LOGGING = ("--log-level", "none", "--log-level-file", "info")
@@ -50,13 +53,39 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _tell(event: EventMsg) -> None:
-    """Print an event, unless it is for those who look for faults of dbt."""
+    """Print an event, unless it is for those who look for faults of dbt.
+
+    What became of a node is such an event, of which the result is printed. dbt writes the results
+    into a file too, which may be that of another command by the time that it is read.
+    """
+    if event.info.name == "NoNodesForSelectionCriteria":
+        refuse_typo(event.data.spec_raw)
+    if event.info.name == FINISHED:
+        _print(json.dumps(_result_of(event)))
     if event.info.level == "debug":
         return
     if event.info.name == "LogStartLine" and not gc.isenabled():
         gc.freeze()  # what was made so far stays
         gc.enable()
-    line = scrub_secrets(msg_to_json(event), env_secrets())
+    _print(msg_to_json(event))
+
+
+def _result_of(event: EventMsg) -> dict[str, Any]:
+    """The little that is told of the end of a node."""
+    result = event.data.run_result
+    return {
+        "info": {"name": FINISHED, "level": "info", "msg": ""},
+        "data": {
+            "unique_id": event.data.node_info.unique_id,
+            "status": result.status,
+            "message": result.message,
+            "failures": result.num_failures,
+        },
+    }
+
+
+def _print(line: str) -> None:
+    line = scrub_secrets(line, env_secrets())
     with _ONE_LINE:
         print(line, flush=True)
 

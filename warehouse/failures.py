@@ -174,9 +174,10 @@ def _shown(key: str, value: str, settings: Settings) -> str:
 def _own_words(text: str) -> str:
     """The message of dbt without its heading and its trace of macros."""
     lines = [line.strip() for line in text.strip().splitlines()]
-    if len(lines) > 1 and re.match(r"(Compilation|Runtime|Database|Parsing) Error", lines[0]):
+    where = re.match(r"Compilation Error in (.+) \((.+)\)$", lines[0])
+    while len(lines) > 1 and re.match(r"(Compilation|Runtime|Database|Parsing) Error", lines[0]):
         lines = lines[1:]
-    kept = []
+    kept = [f"{where[2]}: {where[1]}:"] if where and not lines[0].startswith(where[2]) else []
     for line in lines:
         if line.startswith(("> in ", "> called by ", "compiled code at", "at org.", "at java.")):
             break

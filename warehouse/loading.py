@@ -27,7 +27,7 @@ from warehouse.landing.files import Column, Contract, strays
 from warehouse.landing.in_duckdb import load_feed, look_into_logs, prepare
 from warehouse.landing.load import LoadError, Request, Words
 from warehouse.landing.sample import SAMPLE
-from warehouse.settings import Settings, SettingsError, read_settings
+from warehouse.settings import Settings, SettingsError, check_database, read_settings
 
 _MODEL_TABLES = {
     "model_inputs": ("model", "input", "version"),
@@ -66,10 +66,21 @@ class Plugin(BasePlugin):
         self,
         plugin_config: dict[str, Any],  # noqa: ARG002 - profiles.yml has no settings for it
     ) -> None:
-        """Spare the manifest, which dbt has read by now and keeps, the collections of garbage.
+        """Find the database from the root of the project, wherever dbt was started.
 
-        They look through all of its several 100,000 objects: a twentieth of a build of the sample.
+        And spare the manifest, which dbt has read by now and keeps, the collections of garbage:
+        they look through all of its several 100,000 objects, a twentieth of a build of the sample.
+
+        Raises:
+            DbtRuntimeError: a setting has a value that it cannot have.
         """
+        try:
+            self._settings = read_settings()
+            if self.creds is not None and self.creds.path != ":memory:":
+                check_database(self.creds.path)
+                self.creds.path = str(self._settings.root / self.creds.path)
+        except SettingsError as error:
+            raise DbtRuntimeError(str(error)) from error
         gc.freeze()
         atexit.register(gc.unfreeze)  # or DuckDB complains of what it did not free
 
@@ -82,14 +93,8 @@ class Plugin(BasePlugin):
 
         Not by `settings` of the profile, which are set for each cursor: DuckDB refuses to be told
         of its temporary folder again, even of the same one, once it has spilled to it.
-
-        Raises:
-            DbtRuntimeError: a setting has a value that it cannot have.
         """
-        try:
-            config |= read_settings().of_duckdb
-        except SettingsError as error:
-            raise DbtRuntimeError(str(error)) from error
+        config |= self._settings.of_duckdb
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Make what loads need, and where models note what they were made from (macros/build/)."""

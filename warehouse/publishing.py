@@ -8,22 +8,26 @@ warehouse.spark.adapter has the same entry. The SQL half copies the marts into f
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import duckdb
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
+from dbt.adapters.factory import get_adapter_by_type
 from dbt.version import __version__ as dbt_version
 from dbt_common.events.base_types import EventLevel
 from dbt_common.events.event_manager_client import get_event_manager
@@ -33,6 +37,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from dbt_common.invocation import get_invocation_id
 
 from warehouse.audit import (
+    WHOLE_BUILD,
     Command,
     Needed,
     Node,
@@ -53,8 +58,19 @@ from warehouse.published import (
     sha256_of,
     what_readers_see,
 )
+from warehouse.retries import (
+    RECORD,
+    Record,
+    circumstances,
+    definitions,
+    read_record,
+    state_of_file,
+    still_good,
+    write_record,
+)
 from warehouse.sbom import bill_of_materials
 from warehouse.settings import Settings, read_settings
+from warehouse.typos import unknown_variables
 
 RECORDED = ("build", "run")  # commands of dbt that the history has
 FEED_HEALTH = "feed_health"  # the model that counts rejected rows
@@ -88,6 +104,8 @@ def sum_of_hashes(columns: Columns) -> str:
 class Publishing(ABC):
     """Publishes the marts at the end of a whole, green build, whatever engine built them."""
 
+    ADAPTER: str  # dbt's name of it
+
     def __init__(self) -> None:
         """Nothing was followed yet."""
         self._lock = threading.Lock()
@@ -100,6 +118,8 @@ class Publishing(ABC):
         self._engine: Mapping[str, str] = {}
         self._seen: tuple[Path, Mapping[str, Any]] | None = None  # folder and catalog of readers
         self._publication = ""
+        self._skipped = ""  # why this run cannot publish, though nothing failed
+        self._database: str | None = None  # the state of its file when this run began
         self._published: tuple[str, int] | None = None  # version and rows
         self._has_sample: bool | None = None  # None: nothing says so
 
@@ -110,6 +130,14 @@ class Publishing(ABC):
     @abstractmethod
     def count_rejected(self, feed_health: str) -> int | None:
         """Rows that no mart counts, from the relation that was just built; None when it cannot."""
+
+    def state_of_database(self, *, at_end: bool) -> str | None:  # noqa: ARG002 - for engines
+        """A text that is another one once the database was written; None when nobody can tell.
+
+        Args:
+            at_end: asked at the end of a run, and not before the database opens.
+        """
+        return None
 
     def sum_of_rows(self, columns: Columns) -> str:
         """DuckDB's SQL of the sum over a file's rows, to compare with what the SQL half found."""
@@ -128,7 +156,8 @@ class Publishing(ABC):
     def follow_run(self) -> None:
         """Follow what becomes of each node; called for each connection that opens.
 
-        One process may have several runs, and each starts without followers.
+        One process may have several runs, and each starts without followers. Called before the
+        database opens, too.
         """
         with self._lock:
             callbacks = get_event_manager().callbacks
@@ -155,12 +184,29 @@ class Publishing(ABC):
         """Forget what another run did, when this is the first word of a new one."""
         if invocation_id == self._invocation:
             return
+        self._refuse_unknown_variables()
         self.give_up()
         self._invocation, self._outcomes, self._published = invocation_id, {}, None
         self._started_at, self._rows_rejected = datetime.now(UTC), None
+        self._skipped, self._database = "", self.state_of_database(at_end=False)
         which = _flags().WHICH
         if which in RECORDED:
             self._record(lambda history: history.start(invocation_id, which, self._started_at))
+
+    def _refuse_unknown_variables(self) -> None:
+        """Stop before anything is built when a variable is mistyped: its default would count.
+
+        Raises:
+            DbtRuntimeError: one line, with the nearest name.
+        """
+        config = self._adapter().config
+        given = [*config.cli_vars, *config.cli_vars.get(config.project_name, {})]
+        if not given:
+            return
+        declared = _names_of_vars(config.project_name)
+        wrong = unknown_variables(given, declared, self._read_manifest(), config.project_name)
+        if wrong:
+            raise DbtRuntimeError(wrong)
 
     def _end_run(self, invocation_id: str) -> None:
         """Write into the history what came of the run; say so when nothing was published.
@@ -180,6 +226,7 @@ class Publishing(ABC):
             for unique_id, outcome in self._outcomes.items()
             if unique_id.startswith(("test.", "unit_test."))
         ]
+        self._leave_record()
         now = datetime.now(UTC)
         end = EndOfRun(
             outcome=PUBLISHED if self._published else NOT_PUBLISHED,
@@ -195,14 +242,67 @@ class Publishing(ABC):
         self._record(lambda history: history.end(invocation_id, end, now))
 
     def _why_not_published(self) -> str:
+        return self._why_failed() or self._skipped or f"publication was not selected; {WHOLE_BUILD}"
+
+    def _why_failed(self) -> str | None:
         failed = [
             unique_id.split(".")[-1 if unique_id.startswith("unit_test.") else 2]
             for unique_id, outcome in self._outcomes.items()
             if outcome.status in ("error", "fail", "partial success")
         ]
-        if failed:
-            return f"{enumerated(failed)} failed"
-        return "publication was not selected (dbt build without --select or --exclude publishes)"
+        return f"{enumerated(failed)} failed" if failed else None
+
+    def _leave_record(self) -> None:
+        """Leave what a `dbt retry` of this run may lean on, if it is a build that failed."""
+        target = Path(self._adapter().config.project_target_path)
+        with suppress(OSError):
+            failed = self._why_failed() is not None and _flags().WHICH == "build"
+            state = self.state_of_database(at_end=True) if failed else None
+            if state is None:
+                (target / RECORD).unlink(missing_ok=True)
+                return
+            manifest = self._read_manifest()
+            defined = definitions(manifest)
+            outcomes = self._still_good(manifest)[0] | self._outcomes
+            known = {name: outcome for name, outcome in outcomes.items() if name in defined}
+            write_record(target, Record(self._circumstances(), state, known, defined))
+
+    def _still_good(self, manifest: Node) -> tuple[dict[str, Outcome], str]:
+        """What a retry need not do again, and why there is no such thing."""
+        if not _is_retry():
+            return {}, ""
+        record = read_record(Path(self._adapter().config.project_target_path))
+        if record is None or self._database is None:
+            return {}, "the build that is retried left no record"
+        if record.database != self._database:
+            return {}, "the database was written since the build that is retried"
+        if record.circumstances != self._circumstances():
+            return {}, "variables, settings or code are not those of the build that is retried"
+        return still_good(record, manifest, definitions(manifest), self._outcomes), ""
+
+    def _circumstances(self) -> str:
+        """A hash of what every node of this run depends on."""
+        config, settings = self._adapter().config, read_settings()
+        return circumstances(
+            {
+                "vars": config.vars.to_dict(),
+                "own vars": config.cli_vars,
+                "target": [config.profile_name, config.target_name, settings.sample_data],
+                "landing": settings.shown(settings.landing),
+                "versions": [dbt_version, *self.adapter_and_database()],
+            },
+            [settings.root / name for name in ("warehouse", "expectations")],
+        )
+
+    def _adapter(self) -> Any:
+        """The adapter of dbt, which knows the project and its manifest."""
+        return get_adapter_by_type(self.ADAPTER)  # type: ignore[no-untyped-call]
+
+    def _read_manifest(self) -> dict[str, Any]:
+        """The manifest of this run, as dbt has it in memory: the file may be another command's."""
+        resolver: Any = self._adapter().get_macro_resolver()
+        manifest: dict[str, Any] = resolver.writable_manifest().to_dict(omit_none=False)
+        return manifest
 
     def _record(self, write: Callable[[BuildHistory], None]) -> None:
         """Write into the history; a build does not fail because of it."""
@@ -236,13 +336,26 @@ class Publishing(ABC):
             raise DbtRuntimeError(_explain(error, read_settings())) from error
 
     def begin(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Audit the run and begin a snapshot; what is to be copied, and where to."""
+        """Audit the run and begin a snapshot.
+
+        Returns:
+            What is to be copied, and where to; or `skipped`, why there is nothing to publish.
+
+        Raises:
+            PublishedError: the audit found a fault.
+        """
         self._follow(call["invocation_id"])
         self._publication = call["publication"]
-        self._manifest = _read_manifest(self._invocation)
-        faults = audit(self._manifest, self._publication, _command(), self._outcomes)
-        if faults:
-            raise PublishedError("; ".join(faults))
+        self._manifest = self._read_manifest()
+        good, why_none = self._still_good(self._manifest)
+        outcomes = good | self._outcomes
+        verdict = audit(self._manifest, self._publication, _command(), outcomes)
+        if verdict.faults:
+            raise PublishedError("; ".join(verdict.faults))
+        if verdict.skipped:
+            self._skipped = "; ".join(filter(None, [why_none, verdict.skipped]))
+            return {"skipped": self._skipped}
+        self._outcomes = outcomes
         published = PublishedFolder(read_settings().published)
         self._draft = published.begin(self._invocation)
         self._seen = _what_is_seen(published)
@@ -379,11 +492,19 @@ class Publishing(ABC):
 class DuckDBPublishing(Publishing):
     """Publishes what DuckDB built."""
 
+    ADAPTER = "duckdb"
+
     def adapter_and_database(self) -> tuple[str, str]:
         """The versions of this process: DuckDB runs within it."""
         from dbt.adapters.duckdb.__version__ import version
 
         return f"duckdb {version}", f"DuckDB {duckdb.__version__}"
+
+    def state_of_database(self, *, at_end: bool) -> str | None:
+        """That of its file."""
+        if at_end:  # dbt would hold on to it, before all of it is written
+            DuckDBConnectionManager.env().close()  # type: ignore[no-untyped-call]
+        return state_of_file(read_settings().root / self._adapter().config.credentials.path)
 
     def count_rejected(self, feed_health: str) -> int | None:
         """Rows that no mart counts, asked on a connection beside those of the nodes."""
@@ -405,6 +526,14 @@ class Plugin(BasePlugin):
     def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002 - dbt's signature
         """Follow the run from its first connection on."""
         self._publishing = DuckDBPublishing()
+        self._publishing.follow_run()
+
+    def update_connection_config(
+        self,
+        creds: DuckDBCredentials,  # noqa: ARG002 - dbt's signature
+        config: dict[str, Any],  # noqa: ARG002 - dbt's signature
+    ) -> None:
+        """Look at the database before it opens."""
         self._publishing.follow_run()
 
     def configure_cursor(self, cursor: object) -> None:  # noqa: ARG002 - dbt's signature
@@ -429,24 +558,19 @@ def _command() -> Command:
     return Command(flags.WHICH, leaves_out[0] if leaves_out else None)
 
 
-def _read_manifest(invocation_id: str) -> dict[str, Any]:
-    """The manifest that dbt wrote when this run began.
-
-    Raises:
-        PublishedError: it is not there, or of another run.
-    """
-    settings = read_settings()
-    path = settings.root / (_flags().TARGET_PATH or "target") / "manifest.json"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        manifest = {"metadata": {}}
-    if manifest["metadata"].get("invocation_id") != invocation_id:
-        raise PublishedError(
-            f"{settings.shown(path)} is not of this run. Build without --no-write-json, and "
-            "without another dbt command at work in the same target folder"
-        )
-    return manifest
+def _is_retry() -> bool:
+    """Whether this run is a `dbt retry`, which tells nobody: its flags are those of the build."""
+    retry = sys.modules.get("dbt.task.retry")
+    if retry is None:
+        return False
+    run = retry.RetryTask.run.__code__
+    for frame in sys._current_frames().values():
+        here: FrameType | None = frame
+        while here is not None:
+            if here.f_code is run:
+                return True
+            here = here.f_back
+    return False
 
 
 def _names_of_vars(project: str) -> list[str]:

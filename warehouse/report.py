@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -39,6 +40,24 @@ def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(settings.database), read_only=True)
     except duckdb.Error as error:
         raise NotBuiltError(known_failure(str(error), settings) or str(error)) from error
+
+
+def open_built_or_published(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Open the built database; where that cannot be, the snapshot that readers see, and say so.
+
+    Raises:
+        NotBuiltError: neither can be opened; it says what is wrong with the database.
+    """
+    try:
+        return open_database(settings)
+    except NotBuiltError as error:
+        try:
+            connection = open_published(settings)
+        except NotBuiltError:
+            raise error from None
+        seen = what_readers_see(settings.published)
+        print(f"note: {error}\nnote: these are published numbers: {seen}", file=sys.stderr)
+        return connection
 
 
 def open_published(settings: Settings) -> duckdb.DuckDBPyConnection:

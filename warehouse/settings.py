@@ -11,6 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# What DuckDB would take for one of our schemas, or for its own: it names a database after its file.
+NOT_A_DATABASE = (
+    *("landing", "main", "marts", "publication", "seeds", "staging"),
+    *("information_schema", "memory", "pg_catalog", "system", "temp"),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -95,6 +101,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
     def path(name: str, default: str) -> Path:
         return root / (environment.get(name) or default)
 
+    check_database(environment.get("WAREHOUSE_DB") or "build/warehouse.duckdb")
     threads = _read(environment, "WAREHOUSE_THREADS", "", r"[1-9]\d{0,2}|", "such as 2")
     return Settings(
         root=root,
@@ -120,6 +127,28 @@ def read_settings(environment: Mapping[str, str] = os.environ, root: Path = ROOT
         ),
         spark_exchange=path("WAREHOUSE_SPARK_EXCHANGE", "build/spark/exchange"),
     )
+
+
+def check_database(path: str) -> None:
+    """Refuse a database file whose name dbt and DuckDB read differently, or take for a schema.
+
+    Args:
+        path: as it was set, perhaps relative.
+
+    Raises:
+        SettingsError: with what it may be.
+    """
+    name = Path(path).name.lstrip(".").split(".")[0]
+    if not (path.isprintable() and name) or re.search("[#?;]", path) or re.search("[\"']", name):
+        raise SettingsError(
+            f"WAREHOUSE_DB is {path!r}; it must be a file without # ? ; in its path, and without "
+            "quotes in its name, such as build/warehouse.duckdb"
+        )
+    if name.lower() in NOT_A_DATABASE:
+        raise SettingsError(
+            f"WAREHOUSE_DB is {path!r}; it must be a file of another name, such as "
+            f"warehouse.duckdb, since DuckDB names the database after it: {name} is a schema"
+        )
 
 
 def memory_of_machine(

@@ -3,8 +3,8 @@
     On DuckDB the files come from one transaction, so they fit each other; on Spark nothing else writes
     the marts while a build does.
 
-    The Python half is warehouse/publishing.py: it refuses what was not built and tested in this very
-    run, locks the folder, writes the catalog, and writes the log last of all. Whatever fails before,
+    The Python half is warehouse/publishing.py: it skips what was not built and tested in this very
+    run, with a line that says why, locks the folder, writes the catalog, and writes the log last of all. Whatever fails before,
     and a killed process, leaves readers with the snapshot that they had. -#}
 
 
@@ -26,6 +26,10 @@
         'publication': model.unique_id,
         'invocation_id': invocation_id,
     }) -%}
+    {%- if snapshot.skipped -%}
+        {%- do store_raw_result('main', message='SKIPPED: ' ~ snapshot.skipped, code='SKIPPED', rows_affected=0) -%}
+        {{ return({'relations': []}) }}
+    {%- endif -%}
 
     {%- if snapshot.feed_health -%}
         {%- set feeds = [] -%}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import Project, own_environment
+from tests.support import SmallProject, own_environment
 from warehouse.published import CATALOG, PublishedFolder
 
 HERE = Path(__file__).resolve().parent
@@ -117,8 +116,8 @@ class Build:
         return "catalog begun" if f"{CATALOG}.new" in names else f"{len(names)} of 4 files"
 
 
-class SmallProject(Project):
-    """The project with the models of tests/chaos/project in place of its own.
+class BuiltAgainAndAgain(SmallProject):
+    """A small project, and what starts builds of it without importing dbt anew.
 
     Args:
         folder: where it goes.
@@ -128,11 +127,6 @@ class SmallProject(Project):
     def __init__(self, folder: Path, published: Path) -> None:
         super().__init__(folder)
         self.published = PublishedFolder(published)
-        for part in ("models", "seeds"):
-            shutil.rmtree(folder / part)
-        shutil.copytree(HERE / "project/models", folder / "models")
-        for file in (folder / "tests/data").glob("*.sql"):
-            file.unlink()
         self._forge = subprocess.Popen(
             [sys.executable, "-u", "-P", str(HERE / "forge.py")],
             cwd=folder,
@@ -162,9 +156,7 @@ class SmallProject(Project):
             command: what to tell dbt.
             is_good: whether the data pass their tests.
         """
-        (self.folder / "build.csv").write_text(
-            f"number,is_good\n{number},{'true' if is_good else 'false'}\n"
-        )
+        self.number_builds(number, is_good=is_good)
         output = self.folder / f"build-{number}.jsonl"
         options = ["--log-format", "json", "--log-level", "info", "--log-level-file", "none"]
         order = {"arguments": [*options, *command], "output": str(output)}

@@ -25,8 +25,8 @@ from tests.chaos.builds import (
     DATA_TESTS,
     UNIT_TESTS,
     Build,
+    BuiltAgainAndAgain,
     Killer,
-    SmallProject,
     half_done,
 )
 from tests.chaos.clients import Board, Client, Snapshots, follows
@@ -61,7 +61,7 @@ class Chaos:
         self.random = random
         self.published = PublishedFolder(folder / "published")
         self.projects = [
-            SmallProject(folder / name, self.published.path) for name in ("first", "second")
+            BuiltAgainAndAgain(folder / name, self.published.path) for name in ("first", "second")
         ]
         self.snapshots = Snapshots(self.published, folder / "kept")
         self.board = Board(self.published)
@@ -147,7 +147,9 @@ class Chaos:
         self._last_number += 1
         return self._last_number
 
-    def _end(self, running: Sequence[tuple[SmallProject, Build, Killer | None]], what: str) -> None:
+    def _end(
+        self, running: Sequence[tuple[BuiltAgainAndAgain, Build, Killer | None]], what: str
+    ) -> None:
         for project, build, killer in running:
             self.builds.append(build)
             project.wait(build)

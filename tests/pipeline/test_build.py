@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.support import Outcome, Project
+from tests.support import ROOT, Outcome, Project
 
 FEEDS = {
     "ads_spend": "marketing",
@@ -187,9 +191,76 @@ def test_a_number_is_printed_by_query_and_nothing_can_be_written(built: Project)
     assert "11" in outcome.out
     outcome = built.run("warehouse", "query", "drop table marts.feed_health")
     assert outcome.exit_code == 1
-    assert len(outcome.lines) == 1
     assert outcome.lines[0].startswith("error: ")
     assert built.column("select count(*) from marts.feed_health") == [11]
+    outcome = built.run(
+        "warehouse", "query", "select total_sales,\n  no_such from marts.daily_sales"
+    )
+    assert outcome.exit_code == 1
+    line, caret = outcome.err.splitlines()[-2:]
+    assert line[caret.index("^") :].startswith("no_such")
+    outcome = built.run("warehouse", "query")
+    assert outcome.exit_code == 2
+    assert outcome.lines[0].startswith('error: give a query: make query SQL="select ')
+
+
+def test_csv_is_what_the_query_gives(built: Project) -> None:
+    sql = (
+        "select 1.50 as n, null as x, 'a, \"b\"' as t, [1, 2] as l, date '2026-01-02' as d, "
+        "true as d"
+    )
+    outcome = built.run("warehouse", "query", "--format", "csv", WAREHOUSE_SQL=sql)
+    assert (outcome.exit_code, outcome.err) == (0, "")
+    assert list(csv.reader(io.StringIO(outcome.out)))[1] == [
+        *("1.50", "", 'a, "b"', "[1, 2]", "2026-01-02", "true"),
+    ]
+
+
+def test_make_hands_a_query_over_as_it_was_typed(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("installed", "bin/python"):
+        script = 'printf "%s|%s" "$WAREHOUSE_SQL" "$*"'
+        (tmp_path / ".venv" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / ".venv" / name).chmod(0o755)
+    sql = "select '$x' || \"a\" || '$(shell touch pwned)' # `touch pwned` \\ é\nfrom t where $$b$$"
+    done = subprocess.run(
+        ["make", "-s", "-o", ".venv/installed", "query", f"SQL={sql}", "FORMAT=csv"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{sql}|-m warehouse query --format csv", done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_while_a_build_writes_queries_are_asked_of_the_published_numbers(
+    second: Project, built: Project
+) -> None:
+    shutil.copytree(built.published.path, second.published.path)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import duckdb; c = duckdb.connect({str(second.database)!r})\n"
+            "print(flush=True)\ninput()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        sql = "select count(*) as n from marts.daily_sales"
+        outcome = second.run("warehouse", "query", sql, "--format", "csv")
+    finally:
+        holder.communicate(b"\n")
+    assert outcome.exit_code == 0, outcome.lines
+    assert outcome.out.split() == ["n", str(built.column(sql)[0])]
+    newest = built.published.newest()
+    assert newest is not None
+    assert newest.version in outcome.err
 
 
 def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
@@ -203,3 +274,15 @@ def test_docs_show_every_feed_model_and_reader(second: Project) -> None:
     assert len(manifest["sources"]) == len(FEEDS)
     assert len(manifest["exposures"]) == 13
     assert (target / "index.html").stat().st_size > 100_000
+
+
+def test_a_mart_and_all_that_it_reads_are_built_on_an_empty_database(project: Project) -> None:
+    outcome = project.dbt("build", "--select", "+daily_sales")
+    assert outcome.exit_code == 0, outcome.lines[-20:]
+    (ran,) = [line for line in outcome.lines if "Finished running" in line]
+    assert re.search(r"\d+ data tests", ran)
+    assert re.search(r"\d+ unit tests", ran)
+    report = json.loads((project.folder / "target/run_results.json").read_text())
+    names = {result["unique_id"].split(".")[2] for result in report["results"]}
+    assert {"daily_sales", "grain_daily_sales_", "daily_sales_add_up_to_the_feeds"} <= names
+    assert project.query("select count(*) > 300 from marts.daily_sales") == [(True,)]

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from tests.support import ALONE, Outcome, Project, copy_of
+from warehouse.audit import WHOLE_BUILD
 from warehouse.history import BuildHistory, BuildRun
 
 
@@ -234,9 +235,7 @@ def test_every_other_build_is_there_with_its_reason_and_a_full_refresh_keeps_the
     second.dbt("run", "--select", "base_jobs", "jobs")
     part, run, full, failed, first = history(second)
     assert first.outcome == "published"
-    not_selected = (
-        "publication was not selected (dbt build without --select or --exclude publishes)"
-    )
+    not_selected = f"publication was not selected; {WHOLE_BUILD}"
     assert told(failed) == {
         "command": "build",
         "outcome": "not published",
@@ -246,7 +245,7 @@ def test_every_other_build_is_there_with_its_reason_and_a_full_refresh_keeps_the
     }
     assert (failed.tests_failed, failed.rows_rejected) == (1, None)
     assert (full.command, full.reason) == ("build", not_selected)
-    assert (run.command, run.reason) == ("run", "publication failed")
+    assert (run.command, run.reason) == ("run", "dbt run does not run the tests; dbt build does")
     assert part.outcome == "not published"
 
 

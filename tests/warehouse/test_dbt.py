@@ -92,4 +92,6 @@ def test_the_trace_of_macros_is_left_out(settings: Settings) -> None:
         "  > in macro x (macros/x.sql)\n  > called by model m (models/m.sql)"
     )
     run = Run(exit_code=1, results=[NodeResult("model", "m", "error", message, 0)])
-    assert explain(run, settings) == ["error: model m: the thing is wrong"]
+    assert explain(run, settings) == ["error: models/m.sql: model m: the thing is wrong"]
+    run = Run(exit_code=2, errors=[message])
+    assert explain(run, settings) == ["error: models/m.sql: model m: the thing is wrong"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, own_environment
-from warehouse.dbt import DBT
+from warehouse.dbt import DBT, FINISHED
 
 VARIABLE = "DBT_ENV_SECRET_DATABASE"
 PROFILE = f"{{{{ env_var('{VARIABLE}', 'w.duckdb') }}}}"
@@ -61,6 +61,10 @@ def test_every_line_is_an_event_and_the_log_is_for_people(run: Run, tmp_path: Pa
     assert [name for level, name in told if level == "debug"] == []
     (hello,) = {e["info"]["msg"] for e in events_of(done) if e["info"]["name"] == "JinjaLogInfo"}
     assert hello == "hello"
+    (finished,) = [e["data"] for e in events_of(done) if e["info"]["name"] == FINISHED]
+    assert finished == {
+        "unique_id": "model.small.good", "status": "success", "message": "OK", "failures": 0,
+    }  # fmt: skip
     log = (tmp_path / "logs/dbt.log").read_text()
     assert "Finished running 1 view model" in log
     assert "[debug]" not in log

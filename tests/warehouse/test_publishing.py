@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from warehouse.audit import (
     Command,
     Needed,
     Outcome,
+    Verdict,
     audit,
     enumerated,
     faults_of_api,
@@ -114,7 +116,7 @@ def test_a_whole_green_build_may_be_published(
     manifest: dict[str, Any], outcomes: dict[str, Outcome]
 ) -> None:
     outcomes["test.p.grain_sales"] = Outcome("warn", 3)
-    assert audit(manifest, PUBLICATION, BUILD, outcomes) == []
+    assert audit(manifest, PUBLICATION, BUILD, outcomes) == Verdict()
 
 
 def test_each_node_that_did_not_run_keeps_the_build_from_being_published(
@@ -122,10 +124,11 @@ def test_each_node_that_did_not_run_keeps_the_build_from_being_published(
 ) -> None:
     for missing in outcomes:
         rest = {name: outcome for name, outcome in outcomes.items() if name != missing}
-        (fault,) = audit(manifest, PUBLICATION, BUILD, rest)
-        assert missing.removeprefix("unit_test.p.").split(".")[-1] in fault
-        assert "was not run (" in fault
-        assert "run a whole build: dbt build" in fault
+        verdict = audit(manifest, PUBLICATION, BUILD, rest)
+        assert verdict.faults == ()
+        assert re.match(r"not run: 1 of \d [a-z ]+ \(", verdict.skipped)
+        assert missing.removeprefix("unit_test.p.").split(".")[-1] in verdict.skipped
+        assert "; a whole build publishes: dbt build" in verdict.skipped
 
 
 @pytest.mark.parametrize("status", ["fail", "error", "skipped", "no-op", "partial success", "warn"])
@@ -133,27 +136,27 @@ def test_each_node_that_did_not_succeed_keeps_the_build_from_being_published(
     manifest: dict[str, Any], outcomes: dict[str, Outcome], status: str
 ) -> None:
     for bad in outcomes:
-        faults = audit(manifest, PUBLICATION, BUILD, outcomes | {bad: Outcome(status)})
+        verdict = audit(manifest, PUBLICATION, BUILD, outcomes | {bad: Outcome(status)})
         if status == "warn" and bad.startswith("test."):
-            assert faults == []
+            assert verdict == Verdict()
         else:
-            assert len(faults) == 1
-            assert "was not successful (" in faults[0]
+            (fault,) = verdict.faults
+            assert "was not successful (" in fault
 
 
 @pytest.mark.parametrize("which", ["run", "test", "seed", "retry", "run-operation"])
 def test_other_commands_publish_nothing(
     manifest: dict[str, Any], outcomes: dict[str, Outcome], which: str
 ) -> None:
-    (fault,) = audit(manifest, PUBLICATION, Command(which), outcomes)
-    assert fault.startswith(f"dbt {which} does not run the tests; use dbt build")
+    verdict = audit(manifest, PUBLICATION, Command(which), outcomes)
+    assert verdict == Verdict(skipped=f"dbt {which} does not run the tests; dbt build does")
 
 
 def test_a_build_of_some_rows_publishes_nothing(
     manifest: dict[str, Any], outcomes: dict[str, Outcome]
 ) -> None:
-    (fault,) = audit(manifest, PUBLICATION, Command("build", "--sample"), outcomes)
-    assert fault == "--sample leaves rows out; use dbt build without it"
+    verdict = audit(manifest, PUBLICATION, Command("build", "--sample"), outcomes)
+    assert verdict == Verdict(skipped="--sample leaves rows out; use dbt build without it")
 
 
 def test_a_message_names_a_handful_and_counts_the_rest() -> None:
@@ -169,21 +172,21 @@ def test_a_mart_must_be_read_and_have_a_grain_and_types(
     del manifest["nodes"]["model.p.sales"]["config"]["meta"]["grain"]
     manifest["nodes"]["model.p.units"]["config"]["meta"]["grain"] = ["day"]
     manifest["nodes"]["model.p.units"]["columns"]["units"]["data_type"] = None
-    assert audit(manifest, PUBLICATION, BUILD, outcomes) == [
+    assert audit(manifest, PUBLICATION, BUILD, outcomes).faults == (
         "publication.sql does not read mart new: add it",
         "mart sales declares no grain (config: meta: grain)",
         "mart units: the grain names unknown columns (day)",
         "mart units declares no data_type for units",
-    ]
+    )
 
 
 def test_two_marts_cannot_have_one_route(
     manifest: dict[str, Any], outcomes: dict[str, Outcome]
 ) -> None:
     manifest["nodes"]["model.p.units"]["config"]["meta"]["api"]["route"] = "sales"
-    assert audit(manifest, PUBLICATION, BUILD, outcomes) == [
-        "marts sales and units have one route, sales: change one"
-    ]
+    assert audit(manifest, PUBLICATION, BUILD, outcomes).faults == (
+        "marts sales and units have one route, sales: change one",
+    )
 
 
 GOOD_API = {

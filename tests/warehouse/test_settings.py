@@ -85,3 +85,24 @@ def test_plain_dbt_says_a_wrong_setting_in_one_line(project: Project) -> None:
     said = [line for line in outcome.lines if "WAREHOUSE_MEMORY_LIMIT" in line]
     assert len(said) == 1
     assert "it must be such as 4GiB or 50%" in said[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("marts.duckdb", "/data/Landing.db", "main", ".temp.duckdb", "build/system.old.duckdb"),
+        *("a#b.duckdb", "/data/#1/w.duckdb", "w?.duckdb", "a;b.duckdb", "o'b.duckdb", 'a"b.db'),
+        *("...", "w\n.duckdb"),
+    ],
+)
+def test_a_database_file_whose_name_means_something_else_is_refused(path: str) -> None:
+    with pytest.raises(SettingsError, match=r"^WAREHOUSE_DB is .*; it must be a file [^\n]*$"):
+        read_settings({"WAREHOUSE_DB": path})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/o'brien/w.duckdb", "my marts.duckdb", "marts-2.duckdb", "build/marts/w.db", "é%20&.db"],
+)
+def test_other_names_of_the_database_file_are_good(path: str, tmp_path: Path) -> None:
+    assert read_settings({"WAREHOUSE_DB": path}, tmp_path).database == tmp_path / path

@@ -46,6 +46,8 @@ def duckdb_type(spark_type: str) -> str | None:
 class SparkPublishing(Publishing):
     """Publishes what a Spark cluster built."""
 
+    ADAPTER = "spark"
+
     def __init__(self) -> None:
         """Nothing is exchanged yet."""
         super().__init__()
@@ -79,6 +81,8 @@ class SparkPublishing(Publishing):
     def begin(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Make a folder for what the cluster writes, too."""
         answer = super().begin(call)
+        if "skipped" in answer:
+            return answer
         try:
             self._exchange = exchange_folder("publication")
         except DbtRuntimeError as error:
