@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -111,7 +112,7 @@ class Publishing(ABC):
         self._lock = threading.Lock()
         self._invocation = ""
         self._outcomes: dict[str, Outcome] = {}
-        self._started_at = datetime.now(UTC)
+        self._started = time.monotonic()  # a clock that nobody sets back
         self._rows_rejected: int | None = None
         self._manifest: dict[str, Any] = {}
         self._draft: Draft | None = None
@@ -187,11 +188,12 @@ class Publishing(ABC):
         self._refuse_unknown_variables()
         self.give_up()
         self._invocation, self._outcomes, self._published = invocation_id, {}, None
-        self._started_at, self._rows_rejected = datetime.now(UTC), None
+        self._started, self._rows_rejected = time.monotonic(), None
         self._skipped, self._database = "", self.state_of_database(at_end=False)
         which = _flags().WHICH
         if which in RECORDED:
-            self._record(lambda history: history.start(invocation_id, which, self._started_at))
+            now = datetime.now(UTC)
+            self._record(lambda history: history.start(invocation_id, which, now))
 
     def _refuse_unknown_variables(self) -> None:
         """Stop before anything is built when a variable is mistyped: its default would count.
@@ -232,7 +234,7 @@ class Publishing(ABC):
             outcome=PUBLISHED if self._published else NOT_PUBLISHED,
             version=version,
             reason=why,
-            seconds=round((now - self._started_at).total_seconds(), 3),
+            seconds=round(time.monotonic() - self._started, 3),
             rows=rows,
             tests_passed=statuses.count("pass"),
             tests_warned=statuses.count("warn"),

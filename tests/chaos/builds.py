@@ -40,6 +40,7 @@ class Build:
 
     Attributes:
         number: that all its rows carry.
+        is_whole: whether it leaves nothing out.
         may_publish: whether it is a whole build of good data.
         output: what it printed, as JSON lines.
         process: id of its process and of its group.
@@ -49,6 +50,7 @@ class Build:
     """
 
     number: int
+    is_whole: bool
     may_publish: bool
     output: Path
     process: int
@@ -80,7 +82,8 @@ class Build:
     @property
     def last_words(self) -> str:
         """The end of what it printed, for a message."""
-        return "\n".join(event["info"]["msg"] for event in self.events[-20:]) or "(nothing)"
+        said = [event["info"]["msg"] for event in self.events[-20:]]
+        return "\n".join(said) or self.output.read_text()[-2000:] or "(nothing)"
 
     def version(self, folder: PublishedFolder) -> str | None:
         """The version that it published, if it did."""
@@ -116,8 +119,87 @@ class Build:
         return "catalog begun" if f"{CATALOG}.new" in names else f"{len(names)} of 4 files"
 
 
+class Forge:
+    """Starts commands in the folder of a project, one at a time, without importing dbt anew.
+
+    Args:
+        folder: of the project.
+        variables: further environment variables of its commands.
+    """
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self._folder = folder
+        self._commands = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-P", str(HERE / "forge.py")],
+            cwd=folder,
+            env=own_environment() | variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(LONGEST_BUILD)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def start(
+        self,
+        number: int,
+        *command: str,
+        program: str = "dbt",
+        clock: Sequence[float] = (),
+        is_good: bool = False,
+    ) -> Build:
+        """Start a command.
+
+        Args:
+            number: that all rows of a build carry.
+            command: what to tell the program.
+            program: dbt or flask.
+            clock: by how many seconds its clock is wrong, one reading after the other.
+            is_good: whether the data that are built pass their tests.
+        """
+        self._commands += 1
+        output = self._folder / f"command-{self._commands}.jsonl"
+        options = ["--log-format", "json", "--log-level", "info", "--log-level-file", "none"]
+        arguments = [*(options if program == "dbt" else []), *command]
+        order = {
+            "program": program,
+            "arguments": arguments,
+            "clock": list(clock),
+            "output": str(output),
+        }
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        is_whole = command == ("build",)
+        process = int(self._line())
+        return Build(number, is_whole, is_whole and is_good, output, process, time.monotonic())
+
+    def wait(self, build: Build) -> None:
+        """Wait for the end of the command."""
+        build.exit_code = int(self._line())
+        build.seconds = time.monotonic() - build.started
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self._process.stdout], [], [], LONGEST_BUILD)
+            byte = self._process.stdout.read(1) if ready else b""
+            if not byte:
+                raise AssertionError("a command takes too long, or what starts them has ended")
+            line += byte
+        return line.decode()
+
+
 class BuiltAgainAndAgain(SmallProject):
-    """A small project, and what starts builds of it without importing dbt anew.
+    """A small project, and what starts commands in it.
 
     Args:
         folder: where it goes.
@@ -127,27 +209,15 @@ class BuiltAgainAndAgain(SmallProject):
     def __init__(self, folder: Path, published: Path) -> None:
         super().__init__(folder)
         self.published = PublishedFolder(published)
-        self._forge = subprocess.Popen(
-            [sys.executable, "-u", "-P", str(HERE / "forge.py")],
-            cwd=folder,
-            env=own_environment()
-            | {"DBT_PROFILES_DIR": "profiles", "WAREHOUSE_PUBLISHED": str(published)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
-
-    def close(self) -> None:
-        """End the process that starts builds."""
-        assert self._forge.stdin is not None
-        self._forge.stdin.close()
-        try:
-            self._forge.wait(LONGEST_BUILD)
-        except subprocess.TimeoutExpired:
-            self._forge.kill()
+        self.forge = Forge(folder, WAREHOUSE_PUBLISHED=str(published))
 
     def start(
-        self, number: int, command: Sequence[str] = ("build",), *, is_good: bool = True
+        self,
+        number: int,
+        command: Sequence[str] = ("build",),
+        *,
+        is_good: bool = True,
+        clock: Sequence[float] = (),
     ) -> Build:
         """Start a build; one at a time.
 
@@ -155,31 +225,14 @@ class BuiltAgainAndAgain(SmallProject):
             number: that all its rows carry.
             command: what to tell dbt.
             is_good: whether the data pass their tests.
+            clock: as of `Forge.start`.
         """
         self.number_builds(number, is_good=is_good)
-        output = self.folder / f"build-{number}.jsonl"
-        options = ["--log-format", "json", "--log-level", "info", "--log-level-file", "none"]
-        order = {"arguments": [*options, *command], "output": str(output)}
-        assert self._forge.stdin is not None
-        self._forge.stdin.write(json.dumps(order).encode() + b"\n")
-        may_publish = is_good and tuple(command) == ("build",)
-        return Build(number, may_publish, output, int(self._line()), time.monotonic())
+        return self.forge.start(number, *command, clock=clock, is_good=is_good)
 
-    def wait(self, build: Build) -> None:
-        """Wait for the end of a build that this project started."""
-        build.exit_code = int(self._line())
-        build.seconds = time.monotonic() - build.started
-
-    def _line(self) -> str:
-        assert self._forge.stdout is not None
-        line = b""
-        while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self._forge.stdout], [], [], LONGEST_BUILD)
-            byte = self._forge.stdout.read(1) if ready else b""
-            if not byte:
-                raise AssertionError("a build takes too long, or what starts builds has ended")
-            line += byte
-        return line.decode()
+    def operate(self, *command: str, clock: Sequence[float] = ()) -> Build:
+        """Start `flask publications <command>` on the published folder."""
+        return self.forge.start(0, "publications", *command, program="flask", clock=clock)
 
 
 class Killer:

@@ -24,7 +24,7 @@ import pyarrow.parquet
 from tests.api.server import Answer
 from tests.api.support import Api, Row, as_text, in_order, json_rows, parsed, read_csv
 from tests.chaos.builds import half_done
-from warehouse.published import PublishedFolder, is_version
+from warehouse.published import PublishedFolder, Standing, is_version, standing
 
 SECONDS_BETWEEN_REQUESTS = 0.1  # at most, at random
 OLDER_VERSIONS = 5  # that clients still ask for
@@ -134,6 +134,35 @@ class Snapshots:
         return rows[page.offset : end], end < len(rows)
 
 
+class Log:
+    """What the publish log came to, entry by entry.
+
+    Args:
+        published: the published folder.
+    """
+
+    def __init__(self, published: PublishedFolder) -> None:
+        self._published = published
+        self._stamp: object = None
+        self._standings = [standing([])]  # after so many entries
+        self._lock = threading.Lock()
+
+    def length(self) -> int:
+        """How many entries it has at this instant."""
+        with self._lock:
+            stamp = self._published.stamp()
+            if stamp != self._stamp:
+                entries = self._published.entries()
+                for number in range(len(self._standings), len(entries) + 1):
+                    self._standings.append(standing(entries[:number]))
+                self._stamp = stamp
+            return len(self._standings) - 1
+
+    def between(self, first: int, last: int) -> list[Standing]:
+        """What it came to with so many entries, and with each that came after."""
+        return self._standings[first : last + 1]
+
+
 class Board:
     """What all clients saw, and what was wrong with it.
 
@@ -143,12 +172,15 @@ class Board:
 
     def __init__(self, published: PublishedFolder) -> None:
         self.published = published
+        self.log = Log(published)
+        # How many entries a server has taken up for sure, by its port.
+        self.taken_up: defaultdict[int, int] = defaultdict(int)
         self.failures: list[str] = []
         self.statuses: Counter[str] = Counter()
         self.slowest = (0.0, "")
         self.newest: defaultdict[str, list[str]] = defaultdict(list)
         self.versions: set[str] = set()
-        self.gone: set[str] = set()
+        self.judged = 0  # answers whose version was held against the log
         self.checked = 0
         self._pending: dict[tuple[Page, str], Answer] = {}
         self._done: set[tuple[Page, str]] = set()
@@ -167,12 +199,11 @@ class Board:
             self.statuses[str(status)] += 1
             self.slowest = max(self.slowest, (seconds, what))
 
-    def is_first(self, version: str) -> bool:
-        """Whether nobody saw this version before."""
+    def see(self, version: str) -> None:
+        """Note that somebody was given an answer of a version."""
         with self._lock:
-            is_new = version not in self.versions
             self.versions.add(version)
-            return is_new
+            self.judged += 1
 
     def is_logged(self, version: str) -> bool:
         """Whether the log has it at this instant."""
@@ -266,6 +297,7 @@ class Client:
     stop: threading.Event
     _etags: dict[tuple[Question, int, str | None], str] = field(default_factory=dict)
     _known: list[str] = field(default_factory=list)
+    _stood: list[Standing] = field(default_factory=list)  # while the last request was answered
 
     def run(self) -> None:
         """Ask until told to stop."""
@@ -295,7 +327,7 @@ class Client:
         if answer.status != 200 or answer.json["status"] != "ready":
             self.board.fail(f"/ready: {answer.status} {answer.body[:300]!r}")
         else:
-            self._saw_newest(answer.json["version"])
+            self._saw(answer.json["version"], "/ready", is_newest=True)
 
     def _ask_for_half_done(self) -> None:
         """A folder that is not in the log does not exist for readers."""
@@ -337,10 +369,7 @@ class Client:
         what = f"{question.path} {query}: {answer.status}"
         if answer.status == 200:
             seen = answer.headers["x-snapshot-version"]
-            if version is None and cursor is None:
-                self._saw_newest(seen)
-            elif self.board.is_first(seen) and not self.board.is_logged(seen):
-                self.board.fail(f"{what}: {seen} is not in the log")
+            self._saw(seen, what, is_newest=version is None and cursor is None)
             self._etags[place] = answer.headers["etag"]
             self.board.keep(Page(question, offset, seen), answer)
             return answer
@@ -350,13 +379,13 @@ class Client:
             same = (page, answer.headers["etag"]) == (Page(question, offset, seen), known)
             if not same or answer.body:
                 self.board.fail(f"{what} for version {seen}, the ETag is of {page}")
-            if version is None and cursor is None:
-                self._saw_newest(seen)
+            self._saw(seen, what, is_newest=version is None and cursor is None)
         elif answer.status == 404 and not was_logged:
             pass
         elif answer.status == 410 and (version or cursor):
             named = version or str(answer.json["detail"]).split()[1]
-            self.board.gone.add(named)
+            if all(named in stood.servable for stood in self._stood):
+                self.board.fail(f"{what}: {named} stands all the time, and is said to be gone")
         else:
             self.board.fail(f"{what} {answer.body[:300]!r}")
         return None
@@ -364,14 +393,34 @@ class Client:
     def _get(
         self, path: str, query: dict[str, str], headers: dict[str, str] | None = None
     ) -> Answer:
+        log, first = self.board.log, self.board.taken_up[self.api.server.port]
         started = time.monotonic()
         answer = self.api.get(path, query, headers=headers or {})
         self.board.took(time.monotonic() - started, f"{path} {query}", answer.status)
+        self._stood = log.between(first, log.length())
         return answer
 
-    def _saw_newest(self, version: str) -> None:
-        if self.board.is_first(version) and not self.board.is_logged(version):
-            self.board.fail(f"{self.name} was served {version}, which is not in the log")
+    def _saw(self, version: str, what: str, *, is_newest: bool) -> None:
+        """Hold an answer against the log, from what the server had taken up to what it has now.
+
+        Args:
+            version: whose answer it is.
+            what: was asked.
+            is_newest: the request names no version, so that it gets what readers see.
+        """
+        self.board.see(version)
+        shown = [stood.servable[:1] if is_newest else stood.servable for stood in self._stood]
+        if not any(version in versions for versions in shown):
+            last = self._stood[-1]
+            became = (
+                "withdrawn" if version in last.withdrawn
+                else "pruned" if version in last.pruned
+                else "not the newest" if version in last.line
+                else "not in the log"
+            )  # fmt: skip
+            self.board.fail(f"{self.name}, {what}: served {version}, which is {became}")
+        if not is_newest:
+            return
         seen = self.board.newest[self.name]
         if not seen or seen[-1] != version:
             seen.append(version)
