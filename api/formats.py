@@ -328,7 +328,7 @@ def records_as_bytes(
         "BIGINT": pyarrow.int64(),
         "DATE": pyarrow.date32(),
         "TIMESTAMP": pyarrow.timestamp("us"),
-        "DECIMAL(18,2)": pyarrow.decimal128(18, 2),
+        "DECIMAL(28,2)": pyarrow.decimal128(28, 2),
     }
     schema = pyarrow.schema([(column.name, types[column.type]) for column in columns])
     records = [dict(zip(names, row, strict=True)) for row in rows]

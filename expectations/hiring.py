@@ -70,7 +70,7 @@ DEPARTMENTS_ABOVE_MEAN = Suite(
         "id": "BIGINT",
         "department": "VARCHAR",
         "hired": "BIGINT",
-        "mean_hired": "DECIMAL(18,2)",
+        "mean_hired": "DECIMAL(28,2)",
         "is_above_mean": "BOOLEAN",
     },
     query="""

@@ -8,22 +8,18 @@ from expectations.suites import WARNING, Suite, at_least, between, day, filled, 
 
 CURRENCY = r"^[A-Z]{3}$"
 STATUSES = ["cancelled", "completed", "pending"]
-# Units of the shop's currency, of one order or line. Far beyond what is sold to a consumer.
-LARGEST_AMOUNT = 100_000_000
-# What one unit of any currency may be in another: from the rial to the dinar.
-SMALLEST_RATE, LARGEST_RATE = 0.000_001, 1_000_000
 
 DAILY_SALES = Suite(
     area="shop",
     mart="daily_sales",
     columns={
         "date": "DATE",
-        "total_sales": "DECIMAL(18,2)",
+        "total_sales": "DECIMAL(28,2)",
         "currency": "VARCHAR",
         "order_count": "BIGINT",
-        "average_order_value": "DECIMAL(18,2)",
+        "average_order_value": "DECIMAL(28,2)",
         "units": "BIGINT",
-        "total_sales_usd": "DECIMAL(18,2)",
+        "total_sales_usd": "DECIMAL(28,2)",
     },
     query="""
         select
@@ -44,9 +40,9 @@ DAILY_SALES = Suite(
             column="day_number", strictly=True, notes="One row a day, in order."
         ),
         between("days_since_last", 1, 1, notes="A day without orders is there, with zeros."),
-        between("average_order_value", 0, LARGEST_AMOUNT),
+        between("average_order_value", 0, None),
         between("average_difference", -0.0101, 0.0101, notes="Sales / orders, of the same day."),
-        between("usd_rate", SMALLEST_RATE, LARGEST_RATE),
+        between("usd_rate", 0, None),
         gxe.ExpectColumnValuesToMatchRegex(column="currency", regex=CURRENCY),
         gxe.ExpectColumnUniqueValueCountToBeBetween(column="currency", min_value=1, max_value=1),
     ],
@@ -65,7 +61,7 @@ ORDER_LINES = Suite(
         "unit_price": "DECIMAL(18,2)",
         "total_price": "DECIMAL(18,2)",
         "currency": "VARCHAR",
-        "total_price_usd": "DECIMAL(18,6)",
+        "total_price_usd": "DECIMAL(28,6)",
         "fx_rate": "DECIMAL(18,10)",
         "fx_rate_date": "DATE",
         "status": "VARCHAR",
@@ -81,8 +77,8 @@ ORDER_LINES = Suite(
         gxe.ExpectColumnMedianToBeBetween(
             column="quantity", min_value=1, max_value=1000, notes="Most lines are of a few units."
         ),
-        between("unit_price", 0, LARGEST_AMOUNT),
-        between("fx_rate", SMALLEST_RATE, LARGEST_RATE),
+        between("unit_price", 0, None),
+        between("fx_rate", 0, None),
         at_least("date", "fx_rate_date", notes="A rate is never younger than the order."),
         gxe.ExpectColumnValuesToBeInSet(column="status", value_set=[*STATUSES, "on_hold"]),
     ],
@@ -122,12 +118,12 @@ PRODUCT_METRICS = Suite(
         "currency": "VARCHAR",
         "units_sold": "BIGINT",
         "order_count": "BIGINT",
-        "revenue": "DECIMAL(18,2)",
-        "revenue_usd": "DECIMAL(18,2)",
+        "revenue": "DECIMAL(28,2)",
+        "revenue_usd": "DECIMAL(28,2)",
         "first_sale_date": "DATE",
         "last_sale_date": "DATE",
         "inventory_count": "BIGINT",
-        "inventory_value": "DECIMAL(18,2)",
+        "inventory_value": "DECIMAL(28,2)",
         "units_rank": "BIGINT",
     },
     query="""
@@ -141,11 +137,11 @@ PRODUCT_METRICS = Suite(
         *filled("price", share=0.5),
         gxe.ExpectColumnValuesToBeUnique(column="product_id"),
         *trimmed("product_id", "name", "category"),
-        between("price", 0, LARGEST_AMOUNT),
+        between("price", 0, None),
         at_least("units_sold", "order_count", notes="Each order has at least one unit."),
         at_least("last_sale_date", "first_sale_date"),
         between("revenue_difference", -1, 1, notes="units_sold x price, but for a float's dust."),
-        between("usd_rate", SMALLEST_RATE, LARGEST_RATE),
+        between("usd_rate", 0, None),
         *rank("units_rank"),
     ],
 )
@@ -191,8 +187,8 @@ CATEGORY_METRICS = Suite(
         "category": "VARCHAR",
         "units_sold": "BIGINT",
         "order_count": "BIGINT",
-        "revenue": "DECIMAL(18,2)",
-        "revenue_usd": "DECIMAL(18,2)",
+        "revenue": "DECIMAL(28,2)",
+        "revenue_usd": "DECIMAL(28,2)",
         "units_rank": "BIGINT",
     },
     query="""
@@ -206,8 +202,8 @@ CATEGORY_METRICS = Suite(
         *trimmed("category"),
         gxe.ExpectColumnValuesToBeUnique(column="category"),
         at_least("units_sold", "order_count", notes="Each order has at least one unit."),
-        between("unit_price", 0, LARGEST_AMOUNT),
-        between("usd_rate", SMALLEST_RATE, LARGEST_RATE),
+        between("unit_price", 0, None),
+        between("usd_rate", 0, None),
         *rank("units_rank"),
     ],
 )
@@ -221,10 +217,10 @@ CUSTOMER_LIFETIME_VALUE = Suite(
         "name": "VARCHAR",
         "country": "VARCHAR",
         "join_date": "DATE",
-        "total_spent": "DECIMAL(18,2)",
+        "total_spent": "DECIMAL(28,2)",
         "currency": "VARCHAR",
         "order_count": "BIGINT",
-        "average_order_value": "DECIMAL(18,2)",
+        "average_order_value": "DECIMAL(28,2)",
         "first_order_date": "DATE",
         "last_order_date": "DATE",
         "spend_rank": "BIGINT",
@@ -233,8 +229,8 @@ CUSTOMER_LIFETIME_VALUE = Suite(
         *filled("name", "country", share=0.5, severity=WARNING),
         gxe.ExpectColumnValuesToBeUnique(column="customer_id"),
         *trimmed("customer_id", "name", "country"),
-        between("total_spent", 0, 10 * LARGEST_AMOUNT),
-        between("average_order_value", 0, LARGEST_AMOUNT),
+        between("total_spent", 0, None),
+        between("average_order_value", 0, None),
         at_least("total_spent", "average_order_value", notes="A sum is no less than its mean."),
         at_least("last_order_date", "first_order_date"),
         gxe.ExpectColumnValuesToBeUnique(column="spend_rank"),
@@ -250,10 +246,10 @@ ORDER_KPIS = Suite(
         "top_product_id": "VARCHAR",
         "top_product": "VARCHAR",
         "top_product_units": "BIGINT",
-        "top_product_sales": "DECIMAL(18,2)",
-        "top_product_sales_usd": "DECIMAL(18,2)",
+        "top_product_sales": "DECIMAL(28,2)",
+        "top_product_sales_usd": "DECIMAL(28,2)",
         "top_categories": "VARCHAR",
-        "average_ticket": "DECIMAL(18,2)",
+        "average_ticket": "DECIMAL(28,2)",
         "fastest_growing_product": "VARCHAR",
         "fastest_growing_date": "DATE",
         "fastest_growing_units": "BIGINT",
@@ -267,7 +263,7 @@ ORDER_KPIS = Suite(
     """,
     expectations=[
         gxe.ExpectTableRowCountToEqual(value=1),
-        between("average_ticket", 0.01, LARGEST_AMOUNT, notes="Sales / distinct orders."),
+        between("average_ticket", 0.01, None, notes="Sales / distinct orders."),
         between("busiest_date_orders", 1, None),
         between("top_product_units", 1, None),
         between("fastest_growing_units", 1, None),
@@ -277,7 +273,7 @@ ORDER_KPIS = Suite(
             regex=r"^\S.*(?: > \S.*){0,2}$",
             notes="Up to three names, most units first.",
         ),
-        between("usd_rate", SMALLEST_RATE, LARGEST_RATE),
+        between("usd_rate", 0, None),
         *day("busiest_date"),
         *day("fastest_growing_date"),
     ],
@@ -301,8 +297,8 @@ PRODUCTS = Suite(
     expectations=[
         *key("product_id"),
         *trimmed("product_id", "name", "category"),
-        between("price", 0, LARGEST_AMOUNT),
-        between("inventory_count", 0, 100_000_000),
+        between("price", 0, None),
+        between("inventory_count", 0, None),
     ],
 )
 
@@ -313,7 +309,7 @@ ORDERS = Suite(
         *key("order_id"),
         *trimmed("order_id", "customer_id"),
         *day("order_date"),
-        between("total_amount", 0, LARGEST_AMOUNT),
+        between("total_amount", 0, None),
         gxe.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
     ],
 )
@@ -335,10 +331,12 @@ FX_RATES = Suite(
         gxe.ExpectCompoundColumnsToBeUnique(
             column_list=["rate_date", "from_currency", "to_currency"]
         ),
-        gxe.ExpectColumnValuesToMatchRegex(column="from_currency", regex=CURRENCY),
-        gxe.ExpectColumnValuesToMatchRegex(column="to_currency", regex=CURRENCY),
+        gxe.ExpectColumnValuesToMatchRegex(
+            column="from_currency", regex=CURRENCY, severity=WARNING
+        ),
+        gxe.ExpectColumnValuesToMatchRegex(column="to_currency", regex=CURRENCY, severity=WARNING),
         *day("rate_date"),
-        between("rate", SMALLEST_RATE, LARGEST_RATE),
+        between("rate", 0, None),
     ],
 )
 

@@ -47,7 +47,7 @@ LARGEST_ANSWER = 10_000_000  # bytes
 LONGEST_ANSWER = 60.0  # seconds, for a service that sends a byte now and then
 PAUSES = (1.0, 2.0)  # seconds, before the second and the third attempt
 LONGEST_RETRY_AFTER = 30  # seconds
-DECIMALS, WHOLE_DIGITS = 10, 8  # of decimal(18,10), the contract of the rate
+DECIMALS, WHOLE_DIGITS = 10, 6  # of the contract of the rate: decimal(18,10), at most a million
 
 _DAY = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}")
 _CURRENCY = re.compile(r"[A-Z]{3}")

@@ -23,7 +23,7 @@ DIMENSIONS = ("platform", "account", "campaign", "country", "device")
 COMPARISONS = {"last30_prev30": 30}
 TOP_CATEGORIES = 3
 
-_MONEY, _COUNT, _TEXT, _DATE = "DECIMAL(18,2)", "BIGINT", "VARCHAR", "DATE"
+_MONEY, _COUNT, _TEXT, _DATE = "DECIMAL(28,2)", "BIGINT", "VARCHAR", "DATE"
 
 
 def _column(name: str, kind: str, description: str, formula: str | None = None) -> Column:

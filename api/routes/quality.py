@@ -168,7 +168,7 @@ HISTORY_COLUMNS = tuple(
         ("outcome", "VARCHAR", "published, not published, or unfinished."),
         ("version", "VARCHAR", "The snapshot that it published; null when it published none."),
         ("reason", "VARCHAR", "Why it published none."),
-        ("seconds", "DECIMAL(18,2)", "How long it took."),
+        ("seconds", "DECIMAL(28,2)", "How long it took."),
         ("rows", "BIGINT", "Rows of the marts that it published."),
         ("tests_passed", "BIGINT", "Data tests and unit tests that passed."),
         ("tests_warned", "BIGINT", "Data tests that warned."),

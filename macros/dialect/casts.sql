@@ -84,23 +84,38 @@
 {%- endmacro %}
 
 
-{% macro grammar(type) %}
-    {#- The regular expression of a contract's type; none for text. Years are 1000 to 2999: 0000 and
-        9999 are fillers, and a calendar has a row for each day. -#}
-    {%- set day = '[12][0-9]{3}-[0-9]{2}-[0-9]{2}' -%}
-    {%- if type.name in ['integer', 'bigint'] -%}
-        {{ return('[+-]?[0-9]+([.]0*)?') }}
+{% macro grammar(type, year='(19|20)[0-9]{2}') %}
+    {#- The regular expression of a contract's type; none for text.
+
+        Years are 1900 to 2099: 0000 and 9999 are fillers, 2206 is mistyped, and a calendar has a row for
+        each day. Exactly three digits after a dot are no decimals of a whole number or of an amount with
+        two: where a dot groups thousands, 2.500 is 2500. -#}
+    {%- set day = year ~ '-[0-9]{2}-[0-9]{2}' -%}
+    {%- if type.name in ['integer', 'bigint'] or type.scale == 0 -%}
+        {{ return('[+-]?[0-9]+([.]' ~ decimals(0) ~ ')?') }}
     {%- elif type.name == 'decimal' -%}
-        {%- set scale = type.scale -%}
-        {{ return('[+-]?([0-9]+([.][0-9]{0,' ~ scale ~ '}0*)?|[.][0-9]{1,' ~ scale ~ '}0*)') }}
+        {{ return('[+-]?([0-9]+([.]' ~ decimals(type.scale) ~ ')?|[.][0-9]' ~ decimals(type.scale, after=1) ~ ')') }}
     {%- elif type.name == 'date' -%}
-        {{ return(day) }}
+        {{ return(day ~ '([T ]00:00(:00([.]0{1,9})?)?( ?(Z|UTC|GMT|[+-]00(:?00)?))?)?') }}
     {%- elif type.name == 'timestamp' -%}
         {{ return(
             day ~ '([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?'
-            ~ '(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?)?'
+            ~ '( ?(Z|UTC|GMT|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?))?)?'
         ) }}
     {%- endif -%}
+{% endmacro %}
+
+
+{% macro decimals(scale, after=0) %}
+    {#- The digits after a dot: as many as the scale, then zeros; three in all only where the scale has three.
+
+        after: how many of them stand already -#}
+    {%- if scale > 2 -%}
+        {{ return('[0-9]{0,' ~ (scale - after) ~ '}0*') }}
+    {%- endif -%}
+    {{ return(
+        '([0-9]{0,' ~ (scale - after) ~ '}0{0,' ~ (2 - scale) ~ '}|[0-9]{' ~ (scale - after) ~ '}0{' ~ (4 - scale) ~ ',})'
+    ) }}
 {% endmacro %}
 
 
@@ -121,6 +136,11 @@
         {{ return(text) }}
     {%- elif type.name == 'timestamp' -%}
         {{ return(read_timestamp(text, grammar(type))) }}
+    {%- elif type.name == 'date' -%}
+        {{ return(
+            'case when ' ~ full_match(text, grammar(type)) ~ ' then '
+            ~ try_cast('substr(' ~ text ~ ', 1, 10)', 'date') ~ ' end'
+        ) }}
     {%- endif -%}
     {{ return(
         'case when ' ~ full_match(text, grammar(type)) ~ ' then '
@@ -140,8 +160,8 @@
         when not {{ full_match(text, pattern) }} then null
         when length({{ text }}) = 10 then {{ business_day_start(try_cast(text, 'date')) }}
         when substr({{ text }}, 11) like '%+%' or substr({{ text }}, 11) like '%-%'
-            then timezone('UTC', try_cast({{ text }} as timestamptz))
-        else try_cast(rtrim({{ text }}, 'Z') as timestamp)
+            then timezone('UTC', try_cast(regexp_replace({{ text }}, ' ([+-])', '\1') as timestamptz))
+        else try_cast(regexp_replace({{ text }}, ' ?(Z|UTC|GMT)$', '') as timestamp)
     end
 {%- endmacro %}
 
@@ -150,7 +170,9 @@
         when not {{ full_match(text, pattern) }} then null
         when length({{ text }}) = 10 then {{ business_day_start(try_cast(text, 'date')) }}
         when substr({{ text }}, 11) like '%+%' or substr({{ text }}, 11) like '%-%'
-            then cast(to_utc_timestamp(try_cast({{ text }} as timestamp_ltz), current_timezone()) as timestamp)
-        else try_cast(rtrim('Z', {{ text }}) as timestamp)
+            then cast(to_utc_timestamp(
+                try_cast(regexp_replace({{ text }}, ' ([+-])', '$1') as timestamp_ltz), current_timezone()
+            ) as timestamp)
+        else try_cast(regexp_replace({{ text }}, ' ?(Z|UTC|GMT)$', '') as timestamp)
     end
 {%- endmacro %}

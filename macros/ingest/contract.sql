@@ -56,13 +56,14 @@
     {%- set where = ns.source.original_file_path ~ ': feed ' ~ feed -%}
     {%- set options = ns.source.config.meta.get('feed', {}) or {} -%}
     {%- do check_contract_keys(where, ns.source.config.meta, ['feed']) -%}
-    {%- do check_contract_keys(where, options, ['key', 'date_column', 'headerless', 'reference']) -%}
+    {%- do check_contract_keys(where, options, ['key', 'date_column', 'headerless', 'missing', 'reference']) -%}
 
     {%- set columns = [] -%}
     {%- for column in ns.source.columns.values() -%}
         {%- set meta = column.config.meta -%}
         {%- do check_contract_keys(where ~ ', column ' ~ column.name, meta, [
-            'required', 'minimum', 'exclusive_minimum', 'accepted_values', 'aliases', 'references',
+            'required', 'minimum', 'exclusive_minimum', 'maximum', 'accepted_values', 'aliases', 'references',
+            'id', 'missing',
         ]) -%}
         {%- set type = contract_type(where ~ ', column ' ~ column.name, column.data_type) -%}
         {%- do columns.append({
@@ -72,9 +73,15 @@
             'required': meta.get('required', false),
             'minimum': meta.get('minimum'),
             'exclusive_minimum': meta.get('exclusive_minimum'),
+            'maximum': meta.get('maximum'),
             'accepted_values': meta.get('accepted_values', []),
             'aliases': meta.get('aliases', []),
             'references': meta.get('references'),
+            'is_id': column.data_type in ['text', 'integer', 'bigint'] and (
+                meta.get('id', false) or column.name in options.get('key', []) or 'references' in meta
+            ),
+            'is_text_key': column.data_type == 'text' and column.name in options.get('key', []),
+            'missing': meta.get('missing', options.get('missing')),
         }) -%}
     {%- endfor -%}
 

@@ -1,9 +1,12 @@
-{#- Arithmetic of money and ratios. Decimal from end to end; sum first, round last. -#}
+{#- Arithmetic of money and ratios. Decimal from end to end; sum first, round last.
+
+    What the contracts accept fits: an amount of a row has 12 digits before its point, a line of an order
+    16, so that a sum of 26 digits holds ten thousand million of the largest. -#}
 
 
 {% macro money(amount) -%}
-    {#- An amount with two decimals, half away from zero. -#}
-    {{ strict_cast(amount, 'decimal(18, 2)') }}
+    {#- A sum with two decimals, half away from zero. -#}
+    {{ strict_cast(amount, 'decimal(28, 2)') }}
 {%- endmacro %}
 
 
@@ -25,7 +28,7 @@
             (2 * {{ 10 ** scale }} * abs({{ n }}) + abs({{ d }})) // nullif(2 * abs({{ d }}), 0)
             * sign({{ n }}) * sign({{ d }})
         as decimal(32, 0)) * cast({{ '%.*f' | format(scale, 10 ** -scale) }} as decimal({{ scale + 1 }}, {{ scale }}))
-    as decimal(18, {{ scale }}))
+    as decimal(28, {{ scale }}))
 {%- endmacro %}
 
 {#- As on DuckDB, in whole numbers: Spark rounds a quotient of decimals to the scale that it gives the
@@ -39,10 +42,10 @@
                 (2 * {{ 10 ** scale }} * abs({{ n }}) + abs({{ d }})) div nullif(2 * abs({{ d }}), 0)
                 * case when ({{ n }} < 0) = ({{ d }} < 0) then 1 else -1 end
             as decimal(32, 0)) * cast({{ '%.*f' | format(scale, 10 ** -scale) }} as decimal({{ scale + 1 }}, {{ scale }}))
-        as decimal(18, {{ scale }})),
+        as decimal(28, {{ scale }})),
         case
             when {{ numerator }} is not null and {{ denominator }} <> 0
-                then cast(raise_error('a quotient is out of range of decimal(18, {{ scale }})') as decimal(18, {{ scale }}))
+                then cast(raise_error('a quotient is out of range of decimal(28, {{ scale }})') as decimal(28, {{ scale }}))
         end
     )
 {%- endmacro %}
@@ -71,12 +74,28 @@
     case
         when abs({{ amount }}) < 100000 and {{ rate }} < 10
             then cast({{ amount }} * {{ rate }} as decimal(18, 6))
-        else cast({{ exact_product(amount, rate) }} as decimal(18, 6))
+        else cast({{ exact_product(amount, rate) }} as decimal(28, 6))
     end
 {%- endmacro %}
 
 {% macro spark__converted(amount, rate) -%}
-    {{ strict_cast(exact_product(amount, rate), 'decimal(18, 6)') }}
+    {{ strict_cast(exact_product(amount, rate), 'decimal(28, 6)') }}
+{%- endmacro %}
+
+
+{% macro sum_converted(amount, rate) %}
+    {#- A sum, decimal(28, 2), at a rate, decimal(18, 10), with two decimals, rounded once. -#}
+    {{- return(adapter.dispatch('sum_converted')(amount, rate)) -}}
+{% endmacro %}
+
+{% macro duckdb__sum_converted(amount, rate) -%}
+    {{ money(exact_product(amount, rate)) }}
+{%- endmacro %}
+
+{#- In whole numbers: of a product of 28 and 18 digits Spark would drop decimals. -#}
+{% macro spark__sum_converted(amount, rate) -%}
+    {%- set units = '(cast(' ~ amount ~ ' * 100 as decimal(28, 0)) * cast(' ~ rate ~ ' * 10000000000 as decimal(18, 0)) + 5000000000)' -%}
+    {{ money('cast((' ~ units ~ ' - ' ~ units ~ ' % 10000000000) / 10000000000 as decimal(28, 0)) * 0.01') }}
 {%- endmacro %}
 
 

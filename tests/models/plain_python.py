@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +40,9 @@ class Column:
     decimals: int = 0  # of a number
     at_least: int | None = None
     above: int | None = None
+    at_most: Decimal | None = None
+    is_id: bool = False
+    days: tuple[date, date] | None = None  # the first and the last
     one_of: tuple[str, ...] = ()
     names_in: tuple[str, str] | None = None  # the feed and column it refers to
     aliases: tuple[str, ...] = ()
@@ -55,16 +58,24 @@ class Contract:
     date_column: str | None = None
 
 
-def _text(name: str, *aliases: str, names_in: tuple[str, str] | None = None) -> Column:
-    return Column(name, required=True, names_in=names_in, aliases=aliases)
+ORDER_DAYS = (date(2000, 1, 1), date(2049, 12, 31))
+
+
+def _text(name: str) -> Column:
+    return Column(name, required=True)
+
+
+def _id(name: str, *aliases: str, names_in: tuple[str, str] | None = None) -> Column:
+    return Column(name, required=True, names_in=names_in, aliases=aliases, is_id=True)
 
 
 def _count(name: str) -> Column:
-    return Column(name, "integer", required=True, at_least=0)
+    return Column(name, "integer", required=True, at_least=0, at_most=Decimal(99_999_999_999))
 
 
-def _money(name: str, decimals: int = 2) -> Column:
-    return Column(name, "number", required=True, decimals=decimals, at_least=0)
+def _money(name: str, decimals: int = 2, at_most: str | None = None) -> Column:
+    most = None if at_most is None else Decimal(at_most)
+    return Column(name, "number", required=True, decimals=decimals, at_least=0, at_most=most)
 
 
 CATEGORIES = (
@@ -82,7 +93,7 @@ CONTRACTS = {
             _text("campaign"),
             _text("country"),
             _text("device"),
-            _money("spend"),
+            _money("spend", at_most="999999999999.99"),
             _count("clicks"),
             _count("impressions"),
             _count("conversions"),
@@ -92,7 +103,7 @@ CONTRACTS = {
     "customers": Contract(
         "shop",
         (
-            _text("customer_id"),
+            _id("customer_id"),
             Column("name"),
             Column("email"),
             Column("country"),
@@ -104,10 +115,10 @@ CONTRACTS = {
     "products": Contract(
         "shop",
         (
-            _text("product_id", "id"),
+            _id("product_id", "id"),
             _text("name"),
             _text("category"),
-            _money("price"),
+            _money("price", at_most="9999999999.99"),
             Column("inventory_count", "integer", at_least=0),
         ),
         key=("product_id",),
@@ -115,10 +126,10 @@ CONTRACTS = {
     "orders": Contract(
         "shop",
         (
-            _text("order_id"),
-            _text("customer_id", names_in=("customers", "customer_id")),
-            Column("order_date", "timestamp", required=True),
-            _money("total_amount"),
+            _id("order_id"),
+            _id("customer_id", names_in=("customers", "customer_id")),
+            Column("order_date", "timestamp", required=True, days=ORDER_DAYS),
+            _money("total_amount", at_most="999999999999.99"),
             Column("status", required=True, one_of=("completed", "pending", "cancelled")),
         ),
         key=("order_id",),
@@ -127,10 +138,10 @@ CONTRACTS = {
     "order_items": Contract(
         "shop",
         (
-            _text("order_id", "id", names_in=("orders", "order_id")),
-            _text("product_id", names_in=("products", "product_id")),
-            Column("quantity", "integer", required=True, above=0),
-            Column("ordered_at", "timestamp", aliases=("created_date",)),
+            _id("order_id", "id", names_in=("orders", "order_id")),
+            _id("product_id", names_in=("products", "product_id")),
+            Column("quantity", "integer", required=True, above=0, at_most=Decimal(999_999)),
+            Column("ordered_at", "timestamp", aliases=("created_date",), days=ORDER_DAYS),
         ),
         date_column="ordered_at",
     ),
@@ -138,9 +149,9 @@ CONTRACTS = {
         "shop",
         (
             Column("rate_date", "date", required=True),
-            _text("from_currency"),
-            _text("to_currency"),
-            Column("rate", "number", required=True, decimals=10, above=0),
+            _id("from_currency"),
+            _id("to_currency"),
+            Column("rate", "number", True, 10, above=0, at_most=Decimal(1_000_000)),
         ),
         key=("rate_date", "from_currency", "to_currency"),
         date_column="rate_date",
@@ -148,12 +159,12 @@ CONTRACTS = {
     "sales": Contract(
         "marketplace",
         (
-            _text("id_order"),
-            _text("id_product"),
-            _text("id_buyer"),
-            _text("id_seller"),
-            _text("id_seller_country", names_in=("countries", "id_country")),
-            _text("id_buyer_country", names_in=("countries", "id_country")),
+            _id("id_order"),
+            _id("id_product"),
+            _id("id_buyer"),
+            _id("id_seller"),
+            _id("id_seller_country", names_in=("countries", "id_country")),
+            _id("id_buyer_country", names_in=("countries", "id_country")),
             Column("date_payment", "timestamp", required=True),
             Column("brand"),
             Column("category", one_of=CATEGORIES),
@@ -164,20 +175,24 @@ CONTRACTS = {
     "countries": Contract(
         "marketplace",
         (
-            _text("id_country"),
-            _text("country_name", "country"),
+            _id("id_country"),
+            Column("country_name", required=True, aliases=("country",)),
             Column("continent", aliases=("region",)),
         ),
         key=("id_country",),
     ),
     "departments": Contract(
-        "hiring", (Column("id", "integer", required=True), _text("department")), key=("id",)
+        "hiring",
+        (Column("id", "integer", required=True, is_id=True), _text("department")),
+        key=("id",),
     ),
-    "jobs": Contract("hiring", (Column("id", "integer", required=True), _text("job")), key=("id",)),
+    "jobs": Contract(
+        "hiring", (Column("id", "integer", required=True, is_id=True), _text("job")), key=("id",)
+    ),
     "hired_employees": Contract(
         "hiring",
         (
-            Column("id", "integer", required=True),
+            Column("id", "integer", required=True, is_id=True),
             Column("name"),
             Column("datetime", "timestamp", required=True),
             Column("department_id", "integer", names_in=("departments", "id")),
@@ -220,6 +235,15 @@ def to_number(text: str) -> Decimal:
     return Decimal(text)
 
 
+def refuse_thousands(text: str) -> None:
+    """Three digits after a dot may be decimals, or hundreds after thousands."""
+    if re.fullmatch(r"[+-]?\d*\.\d{3}", text, re.ASCII):
+        raise InvalidError(
+            f"is ambiguous: it may be {text.replace('.', '')} or {text.rstrip('0').rstrip('.')}; "
+            "write it without a dot before three digits"
+        )
+
+
 def to_integer(text: str) -> int:
     """Read a whole number, such as 12 or 12.0."""
     try:
@@ -232,19 +256,33 @@ def to_integer(text: str) -> int:
 
 
 def to_date(text: str) -> date:
-    """Read a day, such as 2024-03-14."""
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+    """Read a day, such as 2024-03-14, or its midnight."""
+    found = TIMESTAMP.fullmatch(text)
+    if not found:
         raise InvalidError("is not a date")
     try:
-        return date.fromisoformat(text)
-    except ValueError:
+        moment, fraction = to_moment(text)
+    except InvalidError:
         raise InvalidError("is not a date") from None
+    zone = (found["zone"] or "").strip(" +-").replace(":", "") in (
+        "",
+        "Z",
+        "UTC",
+        "GMT",
+        "00",
+        "0000",
+    )
+    if not zone or fraction or moment.time() != time(0):
+        raise InvalidError(
+            "has a time of day; only midnight, in UTC or without a zone, is read as a date"
+        )
+    return moment.date()
 
 
 TIMESTAMP = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
     r"([ T](?P<clock>\d\d:\d\d(:\d\d)?)(?P<fraction>\.\d{1,9})?"
-    r"(?P<zone>Z|(?P<sign>[+-])(?P<hours>\d\d)(:?(?P<minutes>\d\d))?)?)?",
+    r"(?P<zone> ?(Z|UTC|GMT|(?P<sign>[+-])(?P<hours>\d\d)(:?(?P<minutes>\d\d))?))?)?",
     re.ASCII,
 )
 
@@ -274,13 +312,33 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+MISSING = ("NULL", "null", "NaN", "nan", "\\N", "N/A", "n/a", "#N/A", "<NA>")
+MISSING_BUT_FOR_TEXTS = {*(word.lower() for word in MISSING), "na", "nat", "none"}
+MANGLED_ID = re.compile(
+    r"[+-]?\d+(\.0+|([.,]\d+)?[eE][+]\d+|[.,]\d+[eE]\d+)|=.*|#+"
+    r"|#(REF!|NAME\?|VALUE!|DIV/0!|NUM!|NULL!)",
+    re.ASCII | re.DOTALL,
+)
+
+
+def is_missing(column: Column, text: str | None) -> bool:
+    """Whether a cleaned cell is empty, or says that it is."""
+    if text is None or column.kind == "text":
+        return text is None or text in MISSING
+    return text.lower() in MISSING_BUT_FOR_TEXTS
+
+
 def read_value(column: Column, text: str | None) -> Any:
     """Read a cleaned value as the contract says, or raise `InvalidError`."""
-    if text is None:
+    if text is None or is_missing(column, text):
         if column.required:
             raise InvalidError(f"{column.name}: is missing")
         return None
     try:
+        if column.kind == "integer" or (column.kind == "number" and column.decimals < 3):
+            refuse_thousands(text)
+        if column.is_id and column.kind == "text" and MANGLED_ID.fullmatch(text):
+            raise InvalidError("is not the id but what a spreadsheet made of it")
         value = READERS[column.kind](text)
         if column.kind == "number" and -value.normalize().as_tuple().exponent > column.decimals:
             raise InvalidError(f"has more than {column.decimals} decimals")
@@ -288,6 +346,14 @@ def read_value(column: Column, text: str | None) -> Any:
             raise InvalidError(f"is not >= {column.at_least}")
         if column.above is not None and value <= column.above:
             raise InvalidError(f"is not > {column.above}")
+        if column.at_most is not None and value > column.at_most:
+            raise InvalidError(f"is not <= {column.at_most}")
+        if column.kind in ("date", "timestamp") and not 1900 <= int(text[:4]) <= 2099:
+            raise InvalidError("is not within the years 1900 to 2099")
+        if column.days and not column.days[0] <= value[0].date() <= column.days[1]:
+            raise InvalidError(f"is not within {column.days[0]} to {column.days[1]}")
+        if column.kind == "text" and not column.one_of and len(text) > 1000:
+            raise InvalidError("is longer than 1000 characters")
         if column.one_of and value not in column.one_of:
             raise InvalidError(f"is not one of {', '.join(column.one_of)}")
     except InvalidError as error:

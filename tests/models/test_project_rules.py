@@ -255,11 +255,36 @@ def test_unit_tests_of_base_models_use_the_contract_as_it_is_written(manifest: N
             place = f"{unit_test['name']}: {column['name']}"
             assert type_text(column["type"]) == written["data_type"].replace(" ", ""), place
             assert column["required"] == meta.get("required", False), place
-            for key in ("minimum", "exclusive_minimum"):
+            for key in ("minimum", "exclusive_minimum", "maximum"):
                 assert column[key] == meta.get(key), place
+            assert column["is_id"] == is_id(written, source), place
             assert column["accepted_values"] == meta.get("accepted_values", []), place
         compared += 1
     assert compared > 10
+
+
+def is_id(column: Node, source: Node) -> bool:
+    """Whether the values of a column name things: a key, a reference, or said to be an id."""
+    meta = column["config"]["meta"]
+    names_things = (
+        meta.get("id")
+        or "references" in meta
+        or column["name"] in source["config"]["meta"]["feed"].get("key", [])
+    )
+    return bool(names_things) and column["data_type"] in ("text", "integer", "bigint")
+
+
+def test_every_column_that_is_called_an_id_is_one(manifest: Node) -> None:
+    """So that what a spreadsheet made of an id is never taken for one."""
+    named = 0
+    for source in manifest["sources"].values():
+        if source["source_name"] != "landing":
+            continue
+        for column in source["columns"].values():
+            if re.search(r"(^|_)id(_|$)", column["name"]):
+                assert is_id(column, source), f"{source['name']}: {column['name']}"
+                named += 1
+    assert named > 15
 
 
 def type_text(contract_type: Node) -> str:

@@ -20,7 +20,8 @@ API = {
     *("scope", "row_scope", "route", "filters", "order", "default_limit", "hide", "example"),
 }
 CONTRACT = {
-    *("required", "minimum", "exclusive_minimum", "accepted_values", "aliases", "references"),
+    *("required", "minimum", "exclusive_minimum", "maximum", "accepted_values", "aliases"),
+    *("references", "id", "missing"),
 }
 TEST_CONFIG = {"severity", "where", "meta"}
 MODEL_CONFIG = {"meta", "materialized", "tags", "contract"}

@@ -107,6 +107,8 @@ def table(contract: dict[str, Any]) -> str:
             rules.append(f">= {meta['minimum']}")
         if "exclusive_minimum" in meta:
             rules.append(f"> {meta['exclusive_minimum']}")
+        if "maximum" in meta:
+            rules.append(f"<= {meta['maximum']}")
         if "accepted_values" in meta:
             rules.append(f"one of {', '.join(meta['accepted_values'])}")
         if "references" in meta:

@@ -39,7 +39,7 @@ totalled as (
 
     select
         *,
-        {{ money(total) }} as total_price
+        {{ strict_cast(total, 'decimal(18, 2)') }} as total_price
     from priced
 
 )

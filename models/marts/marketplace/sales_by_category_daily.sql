@@ -15,7 +15,7 @@ summed as (
         payment_date as date,
         category,
         count(*) as sales_count,
-        cast(sum(revenue) as decimal(18, 6)) as revenue
+        cast(sum(revenue) as decimal(28, 6)) as revenue
     from sales
     group by payment_date, category
 

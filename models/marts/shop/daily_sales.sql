@@ -1,6 +1,6 @@
 -- Sales of the shop by day: what was sold, in how many orders, for how much.
 -- Grain: one row per calendar day from the first sale to the last, without gaps.
-{% set usd = exact_product('daily_totals.total_sales', 'int_usd_rates.fx_rate') %}
+{% set usd = sum_converted('daily_totals.total_sales', 'int_usd_rates.fx_rate') %}
 with
 
 int_sale_days as (
@@ -57,7 +57,7 @@ converted as (
         {{ safe_divide('daily_totals.total_sales', 'daily_totals.order_count') }} as average_order_value,
         daily_totals.units,
         -- Nothing sold is nothing in every currency; a sale without a rate is unknown.
-        {{ money('case when daily_totals.total_sales = 0 then 0 else ' ~ usd ~ ' end') }} as total_sales_usd
+        case when daily_totals.total_sales = 0 then {{ money('0') }} else {{ usd }} end as total_sales_usd
     from daily_totals
     left join int_usd_rates
         on daily_totals.date = int_usd_rates.order_date

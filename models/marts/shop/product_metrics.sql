@@ -1,6 +1,7 @@
 -- What each product sold, sold or not, and what of it is in stock.
 -- Grain: one row per product, plus one "Unknown" for sold products that the catalogue lacks.
 -- "Unknown" is no product: it has no rank.
+{% set stock = 'cast(members.price as decimal(28, 2)) * cast(members.inventory_count as decimal(10, 0))' %}
 with
 
 products as (
@@ -72,7 +73,7 @@ measured as (
         cast(coalesce(sales.lines_without_rate, 0) as bigint) as lines_without_rate,
         sales.first_sale_date,
         sales.last_sale_date,
-        {{ money('members.price * cast(members.inventory_count as decimal(10, 0))') }} as inventory_value
+        {{ money(stock) }} as inventory_value
     from members
     left join sales
         on members.product_id = sales.member_id

@@ -11,10 +11,13 @@
             {%- do faults.append(column.name ~ ' is null') -%}
         {%- endif -%}
         {%- if column.minimum is not none -%}
-            {%- do faults.append(column.name ~ ' < ' ~ column.minimum) -%}
+            {%- do faults.append(column.name ~ ' < ' ~ limit(column, column.minimum)) -%}
         {%- endif -%}
         {%- if column.exclusive_minimum is not none -%}
             {%- do faults.append(column.name ~ ' <= ' ~ column.exclusive_minimum) -%}
+        {%- endif -%}
+        {%- if column.maximum is not none -%}
+            {%- do faults.append(day_or_number(column) ~ ' > ' ~ limit(column, column.maximum)) -%}
         {%- endif -%}
         {%- if column.accepted_values -%}
             {%- do faults.append(column.name ~ ' not in (' ~ text_literals(column.accepted_values) ~ ')') -%}
