@@ -106,7 +106,7 @@ lint: $(VENV)/installed-dev ## Check the style of the Python and the SQL
 lock: $(SUPPLY)/installed ## Write requirements*.lock anew from requirements*.txt (ARGS=--upgrade takes newer versions)
 	@for name in requirements requirements-dev requirements-spark requirements-supply; do \
 		beside=$$(test $$name = requirements || echo --constraint requirements.lock); \
-		$(SUPPLY)/bin/uv pip compile --quiet --universal --python-version $(OLDEST_PYTHON) --generate-hashes \
+		$(SUPPLY)/bin/uv pip compile --quiet --universal --python-version $(OLDEST_PYTHON) --generate-hashes --no-strip-extras \
 			--custom-compile-command "make lock" $(ARGS) $$beside $$name.txt --output-file $$name.lock || exit 1; \
 	done
 
