@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -64,6 +66,11 @@ class Budgets:
         # End of the window and count, by kind, address and part of the limit.
         self._open: dict[tuple[str, str, RateLimitItem], tuple[float, int]] = {}
         self._limiter = make_limiter(settings.rate_storage)
+        # The storage in memory starts one timer in two threads, which fails, if they ask at once.
+        is_in_memory = settings.rate_storage == "memory://"
+        self._one_at_a_time: AbstractContextManager[object] = (
+            threading.Lock() if is_in_memory else nullcontext()
+        )
 
     def spend(self, token: Token) -> Standing:
         """Count a request of a token.
@@ -123,8 +130,9 @@ class Budgets:
         strategy = self._limiter.limiter
         tightest: Standing | None = None
         for item in parts(limit):
-            is_within = strategy.hit(item, kind, who)
-            window = strategy.get_window_stats(item, kind, who)
+            with self._one_at_a_time:
+                is_within = strategy.hit(item, kind, who)
+                window = strategy.get_window_stats(item, kind, who)
             standing = Standing(
                 item.amount, item.get_expiry(), window.remaining, window.reset_time, not is_within
             )

@@ -10,6 +10,8 @@ import itertools
 import re
 import resource
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,9 +35,11 @@ from api import connections
 from api.answers import AnswerCache, alias_of, client_has
 from api.connections import Guard
 from api.formats import FORMATS, _accepted, negotiate
+from api.limits import Budgets
 from api.problems import Problem
 from api.query import Parameters, read_version
 from api.safety import MAX_HEADERS
+from api.settings import Settings
 from tests.api.server import Answer, Server
 from tests.api.support import (
     NO_LIMITS,
@@ -48,7 +52,7 @@ from tests.api.support import (
     serving,
     wait_until,
 )
-from tests.support import Project
+from tests.support import ROOT, Project
 from warehouse.published import PublishedFolder
 
 HOST = "127.0.0.1"
@@ -543,3 +547,18 @@ def test_a_record_of_50_mb_makes_no_request_fail(published: PublishedFolder) -> 
         assert {answer.status for answer in answers} == {200}
         assert max(len(answer.body) for answer in answers) <= 8 * 1024**2
         assert api.get("quality").status == 200
+
+
+def test_budgets_are_counted_by_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's storage in memory starts a timer where it sees none, without a lock."""
+    settings = Settings(ROOT, Path("none"), Path("none"), failed_limit="1000 per minute")
+    budgets = Budgets(settings)
+    monkeypatch.setattr(threading.Timer, "is_alive", lambda _timer: False)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            standings = list(pool.map(lambda _: budgets.spend_failure("192.0.2.1"), range(400)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(standing.remaining for standing in standings) == list(range(600, 1000))

@@ -16,6 +16,7 @@ from tests.support import ROOT, Project, copy_of
 WORKERS = 2
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_every_mutant_is_caught_as_the_documentation_says(
     built: Project, tmp_path: Path, worker: int

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.quality.samples import Sample
 from tests.support import ROOT, Project, copy_of
 
 SEEDS = range(1, 11)
 
 
+@pytest.mark.deep
 def test_ten_samples_of_other_seeds_raise_no_alarm(built: Project, tmp_path: Path) -> None:
     project = copy_of(built, tmp_path / "project")
     results = tmp_path / "samples.json"
