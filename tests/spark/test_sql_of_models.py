@@ -191,6 +191,8 @@ class Recorder(Session):
         self.statements.append(sql)
 
     def rows(self, sql: str) -> list[Any]:
+        if sql.startswith("describe "):  # a log that was just made
+            return [("identity",)]
         return [(0,)] if "count(*)" in sql else []
 
 
