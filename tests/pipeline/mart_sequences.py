@@ -132,9 +132,20 @@ class Landing:
         shutil.rmtree(folder, ignore_errors=True)
         self._folder = folder
         self._clock = FIRST_TIME
+        self._written: set[Path] = set()  # since the last build, as those below
+        self._renamed: set[Path] = set()
+
+    def was_built(self) -> None:
+        """A build has seen all that there is."""
+        self._written.clear()
+        self._renamed.clear()
 
     def take(self, dice: Random) -> None:
-        """Write, replace, rename or touch one file."""
+        """Write, replace, rename or touch one file.
+
+        Nothing happens to a file that would be renamed and replaced between two builds: for them
+        its old content is gone, and such rows stay until a full refresh.
+        """
         write = dice.choice(FEEDS)
         folder = self._folder / write.__name__
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,12 +153,16 @@ class Landing:
         name = dice.choice(NAMES)
         match dice.choice(["write"] * 5 + ["rename", "touch"]):
             case "rename" if there and name not in there:
-                (folder / dice.choice(there)).rename(folder / name)
+                old = folder / dice.choice(there)
+                if old not in self._written:
+                    old.rename(folder / name)
+                    self._renamed.add(folder / name)
             case "touch" if there:
                 self._stamp(folder / dice.choice(there))
-            case _:
+            case _ if folder / name not in self._renamed:
                 (folder / name).write_text(write(dice))
                 self._stamp(folder / name)
+                self._written.add(folder / name)
 
     def _stamp(self, file: Path) -> None:
         self._clock += 1
@@ -192,6 +207,7 @@ def run(warehouse: Warehouse, seed: int) -> dict[str, object]:
     build(warehouse, "--full-refresh")
     incremental = 0
     for _ in range(dice.randint(2, 4)):
+        landing.was_built()
         for _ in range(dice.randint(1, 3)):
             landing.take(dice)
         before = _told(warehouse)
