@@ -20,7 +20,7 @@ from warehouse.settings import Settings
 
 PERIOD_DAYS = 30
 REASONS_SHOWN = 3
-UNCHANGED = "UNCHANGED"  # what macros/build/table.sql says of a table that it left alone
+UNCHANGED = "UNCHANGED"  # what macros/build/kept_table.sql says of a table that it left alone
 
 
 class NotBuiltError(Exception):

@@ -12,6 +12,6 @@
     {%- if field is sequence and field is not string -%}
         cast(array({{ text_literals(field) }}) as {{ type }})
     {%- else -%}
-        cast({{ field }} as {{ type }})
+        {{ dbt.spark__safe_cast(field, type) }}
     {%- endif -%}
 {%- endmacro %}

@@ -1,9 +1,9 @@
-{#- Seeds load as text through DuckDB's CSV reader. dbt's default also parses each file in Python,
-    which takes longer than the load, and guesses types; here typing happens in base_<feed>, by the
-    contract.
+{#- A seed that is named after a feed is its sample (or reference) input, and loads as text through
+    DuckDB's CSV reader. dbt's default also parses each file in Python, which takes longer than the load,
+    and guesses types; here typing happens in base_<feed>, by the contract. Any other seed is loaded by
+    dbt's default.
 
-    A seed is the sample (or reference) input of one feed, so its header must name each column
-    of the contract, in any order and case, by name or alias. Columns that the contract does not
+    The header must name each column of the contract, in any order and case, by name or alias. Columns that the contract does not
     know are kept in the table and reported. One column is added: _line_number, the line of the
     file on which the row starts.
 
@@ -11,6 +11,10 @@
 
 
 {% materialization seed, adapter='duckdb' %}
+
+    {%- if model.name not in feed_names() -%}
+        {{ return(dbt.materialization_seed_default()) }}
+    {%- endif -%}
 
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set old_relation = adapter.get_relation(
@@ -74,12 +78,14 @@
 {#- On Spark, the rows go over the wire as text: seeds are small. -#}
 {% materialization seed, adapter='spark' %}
 
+    {%- if model.name not in feed_names() -%}
+        {{ return(dbt.materialization_seed_default()) }}
+    {%- endif -%}
+
     {%- do require_plugin('warehouse.loading') -%}
     {{ run_hooks(pre_hooks) }}
     {%- set call = {
-        'contract': feed_contract(model.name) if model.name in feed_names(),
-        'name': model.name,
-        'feeds': feed_names(),
+        'contract': feed_contract(model.name),
         'file': model.original_file_path,
         'table': this.render(),
     } -%}
@@ -102,12 +108,6 @@
 
         Returns {delimiter, has_header, columns}: the table's columns in the file's order, the
         contract's names for those it knows. Raises a compiler error that names the column. -#}
-    {%- if model.name not in feed_names() -%}
-        {%- do exceptions.raise_compiler_error(
-            model.original_file_path ~ ': ' ~ model.name ~ ' is not a feed. Name the file after one ('
-            ~ feed_names() | join(', ') ~ '), or write the contract of a new feed'
-        ) -%}
-    {%- endif -%}
     {%- set contract = feed_contract(model.name) -%}
     {%- set first_line = read_first_line(path) -%}
     {%- set where = model.original_file_path -%}

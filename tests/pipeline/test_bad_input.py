@@ -101,13 +101,6 @@ def test_a_mended_seed_loads_after_a_bad_one(seeded: Project) -> None:
     assert seeded.column("select count(*) from seeds.orders") == [3]
 
 
-def test_a_file_that_is_no_feed_is_named_with_the_feeds(project: Project) -> None:
-    project.write_seed("shop/refunds.csv", GOOD)
-    line = only_error(project.build("--select", "refunds", **ALONE), 1)
-    assert line.startswith("seeds/shop/refunds.csv: refunds is not a feed.")
-    assert "ads_spend, customers, products, orders" in line
-
-
 BAD_CONTRACTS = {
     "an unknown key of a column": (
         "                required: true\n",

@@ -195,7 +195,7 @@ class _DuckDBLoad(FeedLoad):
         Rows are not deleted when their file goes, they only belong to no file any more: DuckDB then
         leaves the numbers of the other rows (`rowid`) alone, from which their lines are told. When
         they are a tenth of the table, or if numbers have gaps all the same, it is written anew.
-        Until then, incremental models learn from them what is gone (macros/build/incremental.sql).
+        Until then, kept tables learn from them what is gone (macros/build/kept_table.sql).
         """
         request = self._request
         ((newest, logged),) = self._rows(

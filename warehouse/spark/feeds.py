@@ -198,11 +198,6 @@ def seed(adapter: Any, call: dict[str, Any]) -> None:
     Raises:
         DbtRuntimeError: it cannot be done; one line that says why and what to do.
     """
-    if call["contract"] is None:
-        raise DbtRuntimeError(
-            f"{call['file']}: {call['name']} is not a feed. Name the file after one "
-            f"({', '.join(call['feeds'])}), or write the contract of a new feed"
-        )
     with _told_as_dbt_does(call["file"]):
         path = read_settings().root / call["file"]
         contract = read_contract(call["contract"])

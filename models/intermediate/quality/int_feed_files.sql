@@ -1,7 +1,7 @@
 -- Each file's rows by what became of them: read as counted in the file, accepted as counted in staging,
 -- rejected as kept.
 -- Grain: one row per feed and file that is loaded.
-{{ config(materialized='table') }}
+{{ config(materialized='kept_table') }}
 with
 
 ingested_files as (

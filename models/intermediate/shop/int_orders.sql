@@ -5,7 +5,7 @@
 -- dated by its first line, unless its header was rejected: then it is on hold, and no sale. Without any
 -- date there is no day to book it on: it is no sale.
 {{ config(
-    materialized='incremental',
+    materialized='kept_table',
     unique_key='order_id',
     key_from={'orders': ['order_id', keys_of_rejected('order_id')], 'order_items': 'order_id'}
 ) }}

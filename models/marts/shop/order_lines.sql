@@ -1,7 +1,7 @@
 -- Each order line with its product, its worth, and the rate of exchange of its day.
 -- Grain: one row per order line, which is a line of a source file.
 {{ config(
-    materialized='incremental',
+    materialized='kept_table',
     unique_key='order_id',
     key_from={
         'orders': ['order_id', keys_of_rejected('order_id')],
@@ -10,8 +10,7 @@
         'fx_rates': 'orders_at_changed_rates()'
     },
     through=['int_orders'],
-    tells='date',
-    on_schema_change='fail'
+    tells='date'
 ) }}
 with
 

@@ -2,7 +2,7 @@
 -- Grain: one row per product (and "Unknown", if it sold) and calendar day, zero-filled.
 -- Growth is day to day on the calendar, not since the last day with a sale.
 {{ config(
-    materialized='incremental',
+    materialized='kept_table',
     unique_key='date',
     key_from={
         'order_lines': 'days_told_and_the_next()',

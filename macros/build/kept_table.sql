@@ -1,11 +1,15 @@
-{#- An incremental table follows its feeds file by file. The log of files says which files came, went
-    or were replaced since the table was made; `key_from` says which keys of the table their rows
-    tell. The rows of these keys are deleted and made anew, in one transaction, so that late rows, rows
-    that move to another day and rows that are gone come out as in a rebuild. Whatever else changed (its
-    SQL, a view, a setting, an input that tells no keys) makes the table anew as a whole; so do more
-    keys than a tenth of its rows, and than 10,000.
+{#- A table that is kept while all that it is made from is as it was (inputs.sql). Else it is made by
+    dbt's own materialization `table`, so contract, constraints, indexes, grants, documentation and hooks
+    are what dbt says. It has a name of its own, and dbt's `table` and `incremental` are left as they are.
 
-    config:
+    One with `key_from` follows its feeds file by file. The log of files says which files came, went or
+    were replaced since the table was made; `key_from` says which keys of the table their rows tell. The
+    rows of these keys are deleted and made anew, in one transaction, so that late rows, rows that move to
+    another day and rows that are gone come out as in a rebuild. Whatever else changed (its SQL, a view, a
+    setting, an input that tells no keys) makes the table as a whole; so do more keys than a tenth of its
+    rows, and than 10,000.
+
+    config, of those that follow their feeds:
         unique_key   the column whose values are deleted and made anew; never null
         key_from     {input: what tells its keys}: a column of the rows of a feed, or a list of
                      columns and expressions; 'days_told' for a table that `tells`; or a macro,
@@ -13,31 +17,43 @@
         through      tables that it reads whose changes the same feeds tell
         tells        a column of days; those whose rows changed are kept for the tables that read this
 
-    The model says with where_changed(column) what it keeps to the changed keys. -#}
+    The model says with where_changed(column) what it keeps to the changed keys.
+
+    On Spark the table is always made as a whole: Parquet has no delete, and a day's partition is no key. -#}
 
 
-{% materialization incremental, adapter='duckdb' %}
+{% materialization kept_table, adapter='duckdb' %}
 
     {%- set changed = changed_inputs() -%}
     {%- if changed == [] -%}
-        {{ return(kept_table()) }}
+        {%- do store_raw_result('main', message='UNCHANGED', code='UNCHANGED', rows_affected=0) -%}
+        {{ return({'relations': [this.incorporate(type='table')]}) }}
     {%- endif -%}
 
-    {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {%- set queries = queries_of_changed_keys(changed) if changed is not none -%}
+    {%- set queries = queries_of_changed_keys(changed) if changed is not none and config.get('key_from') -%}
     {%- if queries and found_few_keys(queries) -%}
         {%- do make_changed() -%}
-    {%- else -%}
-        {%- do make_whole() -%}
+        {{ return({'relations': [this.incorporate(type='table')]}) }}
     {%- endif -%}
-    {{ return(made_table()) }}
+
+    {#- In this order, so that a build which is killed leaves a table that is made again. -#}
+    {%- if changed is none or is_changed_by_hand(changed) -%}{%- do doubt() -%}{%- else -%}{%- do forget_inputs() -%}{%- endif -%}
+    {%- set made = dbt.materialization_table_duckdb() -%}
+    {%- set reads_more = reads_more_than_inputs() -%}
+    {%- if reads_more -%}{%- do log(model.name ~ ' is made in each build: ' ~ reads_more) -%}{%- endif -%}
+    {%- do remember_inputs(reads_more) -%}
+    {%- if is_changed_by_hand(changed) -%}
+        {%- do exceptions.warn(
+            this.schema ~ '.' ~ this.identifier
+            ~ ' was changed by hand since it was built, and was made anew'
+        ) -%}
+    {%- endif -%}
+    {{ return(made) }}
 
 {% endmaterialization %}
 
 
-{#- On Spark every table is made as a whole: Parquet has no delete, and a day's partition is no key. -#}
-{% materialization incremental, adapter='spark' %}
+{% materialization kept_table, adapter='spark' %}
 
     {{ return(dbt.materialization_table_spark()) }}
 
@@ -45,26 +61,24 @@
 
 
 {% macro where_changed(column) %}
-    {#- Keep to the rows in which the column, or one of more expressions, is a changed key; nothing where
-        the model is made as a whole, as in unit tests, which have no `this`. -#}
-    {%- if this is not none and target.type == 'duckdb' and is_incremental() -%}
-        {%- set conditions = [] -%}
-        {%- for expression in (column,) + varargs -%}
-            {%- do conditions.append(expression ~ ' in (select changed_key from ' ~ changed_keys() ~ ')') -%}
-        {%- endfor -%}
-        /* changed keys */ where {{ conditions | join(' or ') }} /* only */
-    {%- endif -%}
-{% endmacro %}
+    {#- Keep to the rows in which the column, or one of more expressions, is a changed key. It is a comment,
+        which make_changed() makes a condition of, so that the model means the whole table elsewhere. -#}
+    {%- set conditions = [] -%}
+    {%- for expression in (column,) + varargs -%}
+        {%- do conditions.append(expression ~ ' in (select changed_key from ' ~ changed_keys() ~ ')') -%}
+    {%- endfor -%}
+    /* changed keys: where {{ conditions | join(' or ') }} */
+{%- endmacro %}
 
 
-{% macro whole(query) %}
-    {#- The query of a model without `where_changed`. -#}
-    {{- return(modules.re.sub('/[*] changed keys [*]/.*?/[*] only [*]/', '', query)) -}}
+{% macro only_changed(query) %}
+    {{- return(modules.re.sub('/[*] changed keys: (.*?) [*]/', '\\1', query)) -}}
 {% endmacro %}
 
 
 {% macro changed_keys() %}
-    {{- return('temp.' ~ this.identifier ~ '_changed_keys') -}}
+    {#- A temporary table of the connection that makes the model. -#}
+    {{- return('temp.changed_keys') -}}
 {% endmacro %}
 
 
@@ -83,7 +97,7 @@
         {#- Which rows of a feed repeat a key is told by its files, too. -#}
         {%- set words = parts[-1].removeprefix('base_').removesuffix('_repeats').split(' ') -%}
         {%- if words[0] not in key_from or (parts | length > 1 and parts[0] not in through) -%}
-            {%- do log(this.identifier ~ ' is made as a whole: ' ~ row['input'] ~ ' changed') -%}
+            {%- do log(model.name ~ ' is made as a whole: ' ~ row['input'] ~ ' changed') -%}
             {{ return(none) }}
         {%- endif -%}
         {%- set how = key_from[words[0]] -%}
@@ -92,7 +106,7 @@
         {%- elif how is string and how.endswith('()') -%}
             {%- do queries.append(context[how.removesuffix('()')](row)) -%}
         {%- elif words | length < 2 -%}
-            {%- do log(this.identifier ~ ' is made as a whole: ' ~ row['input'] ~ ' names no file') -%}
+            {%- do log(model.name ~ ' is made as a whole: ' ~ row['input'] ~ ' names no file') -%}
             {{ return(none) }}
         {%- else -%}
             {%- do files.setdefault(words[0], []).append(words[1]) -%}
@@ -106,7 +120,7 @@
             ~ ' where _file_id in (' ~ ids | unique | join(', ') ~ ')'
         ).rows[0][0] -%}
         {%- if kept < ids | unique | list | length -%}
-            {%- do log(this.identifier ~ ' is made as a whole: rows of ' ~ feed ~ ' are tidied away') -%}
+            {%- do log(model.name ~ ' is made as a whole: rows of ' ~ feed ~ ' are tidied away') -%}
             {{ return(none) }}
         {%- endif -%}
     {%- endfor -%}
@@ -128,12 +142,12 @@
     {%- set step -%}
         from {{ changed_values() }}
         where
-            model = '{{ changed['input'] }}'
+            model = {{ text_literals([read_relations(model).tables[changed['input']]]) }}
             and from_version = '{{ changed['was'] }}'
             and to_version = '{{ changed['is_now'] }}'
     {%- endset -%}
     {%- if run_query('select count(*) ' ~ step).rows[0][0] == 0 -%}
-        {%- do log(this.identifier ~ ' is made as a whole: ' ~ changed['input'] ~ ' was') -%}
+        {%- do log(model.name ~ ' is made as a whole: ' ~ changed['input'] ~ ' was') -%}
         {{ return('unknown') }}
     {%- endif -%}
     {{ return('select cast(changed_key as date) as changed_key ' ~ step) }}
@@ -161,39 +175,42 @@
 
 
 {% macro make_changed() %}
-    {#- Delete the rows of the changed keys, and insert them as they are now. -#}
+    {#- Delete the rows of the changed keys, and insert them as they are now, in one transaction. There are
+        no hooks to run: a model that has some is made as a whole. -#}
     {%- set key, told = config.require('unique_key'), config.get('tells') -%}
     {%- set of_changed_keys = ' where ' ~ key ~ ' in (select changed_key from ' ~ changed_keys() ~ ')' -%}
     {%- set told_values -%}
         insert into {{ changed_values() }}
-        select distinct '{{ this.identifier }}', null, null, cast({{ told }} as varchar) from {{ this }}
+        select distinct {{ text_literals([model_key()]) }}, null, null, cast({{ told }} as varchar) from {{ this }}
     {%- endset -%}
-    {%- if config.get('contract').enforced -%}{%- do get_assert_columns_equivalent(sql) -%}{%- endif -%}
+    {%- set query = only_changed(sql) -%}
+    {%- if config.get('contract').enforced -%}{%- do get_assert_columns_equivalent(query) -%}{%- endif -%}
     {%- set before = table_identity() -%}
     {%- if told -%}
-        {%- do run_statement(
-            'delete from ' ~ changed_values() ~ " where model = '" ~ this.identifier ~ "'"
-        ) -%}
+        {%- do run_statement('delete from ' ~ changed_values() ~ of_this_model()) -%}
         {%- do run_statement(told_values ~ of_changed_keys) -%}
     {%- endif -%}
     {%- do run_statement('delete from ' ~ this ~ of_changed_keys) -%}
     {%- call statement('main') -%}
         insert into {{ this }} by name
-        {{ sql }}
+        {{ query }}
     {%- endcall -%}
+    {%- do forget_inputs() -%}
     {%- do remember_inputs() -%}
     {%- if told -%}
         {%- do run_statement(told_values ~ of_changed_keys) -%}
         {#- One more, of no value, says that the step was told though no row changed. -#}
         {%- do run_statement(
-            'insert into ' ~ changed_values() ~ " (model) values ('" ~ this.identifier ~ "')"
+            'insert into ' ~ changed_values() ~ ' (model) values (' ~ text_literals([model_key()]) ~ ')'
         ) -%}
         {%- do run_statement(
             'update ' ~ changed_values() ~ " set from_version = '" ~ before ~ "', to_version = '"
-            ~ table_identity() ~ "' where model = '" ~ this.identifier ~ "'"
+            ~ table_identity() ~ "'" ~ of_this_model()
         ) -%}
     {%- endif -%}
     {%- do run_statement('drop table ' ~ changed_keys()) -%}
+    {%- do persist_docs(this, model) -%}
+    {%- do adapter.commit() -%}
 {% endmacro %}
 
 
@@ -203,7 +220,5 @@
 
 
 {% macro table_identity() %}
-    {{- return(run_query(
-        'select ' ~ identity() ~ ' from ' ~ model_inputs() ~ " where model = '" ~ this.identifier ~ "'"
-    ).rows[0][0]) -}}
+    {{- return(run_query('select ' ~ identity() ~ ' from ' ~ model_inputs() ~ of_this_model()).rows[0][0]) -}}
 {% endmacro %}
