@@ -43,6 +43,8 @@ KINDS: dict[str, str] = {
     "version-withdrawn": "The version was published, then taken back by a rollback. Ask without a "
     "version; a cursor of it cannot be followed any more.",
     "nothing-published": "No snapshot can be served. Build one: make build.",
+    "snapshot-damaged": "A file of the snapshot changed on the server's disk, so no number is "
+    "taken from it. Retry-After says when to ask again: the last good version is served then.",
     "query-too-slow": "The query took longer than one may take. Filter more, or ask for less.",
     "query-too-large": "The query needs more memory than one may have. Filter more, or ask for "
     "less.",

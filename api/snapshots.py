@@ -3,6 +3,10 @@
 A snapshot is opened once and read by many threads, each through a cursor of its own. Whoever reads
 holds it: an old snapshot is closed when its last reader is done. While it is open its files are
 leased, so that `prune` leaves them alone.
+
+A small snapshot is loaded into memory. A large one stays in its files, which are read by
+descriptors that are kept open: removing or replacing a file does not reach them. Before and after
+each query they are asked whether something changed in place; no answer is made of what did.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -24,9 +29,9 @@ from api.query import order_by, quoted
 from api.redaction import without_paths
 from api.settings import Settings
 from warehouse.published import (
+    DamagedError,
     Entry,
     GoneError,
-    Lease,
     PublishedError,
     PublishedFolder,
     Standing,
@@ -37,6 +42,11 @@ log = logging.getLogger("api")
 
 OLD_SNAPSHOTS_OPEN = 2  # older versions that stay open for ?version=
 SECONDS_BEFORE_RETRY = 30.0  # before a damaged snapshot is tried again
+TRIES = 3  # of a query whose files were touched, such as by a backup that links them
+# Where an open file has a path of its own; macOS has the other one.
+DESCRIPTORS = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd"
+_UNREADABLE = (duckdb.IOException, duckdb.PermissionException)
+_T = TypeVar("_T")
 _TICK = 0.1  # seconds between two looks at the clock, for queries that take too long
 
 
@@ -55,23 +65,46 @@ class Snapshot:
 
     def __init__(self, folder: PublishedFolder, version: str, settings: Settings) -> None:
         """Lease its files, compare them with their catalog, and load them."""
-        self._lease: Lease = folder.lease(version)
-        try:
-            self.catalog = _read(folder.verify(version))
-            self.in_memory = self.catalog.bytes <= settings.in_memory_bytes
-            try:
-                self._connection = self._open(folder, settings)
-            except duckdb.OutOfMemoryException:
-                self.in_memory = False
-                self._connection = self._open(folder, settings)
-        except BaseException:
-            self._lease.release()
-            raise
         self.version = version
+        self.damage: str | None = None  # what is wrong with it since it was opened
+        with ExitStack() as held:
+            held.enter_context(folder.lease(version))
+            with ExitStack() as files:
+                content, self._files = folder.hold(version, files)
+                self.catalog = _read(content)
+                self.in_memory = self.catalog.bytes <= settings.in_memory_bytes
+                loaded = self._load(folder, settings) if self.in_memory else None
+                self.in_memory = loaded is not None
+                self._connection = loaded or self._open(folder, settings)
+                if self.in_memory:
+                    self._files = {}
+                else:
+                    held.enter_context(files.pop_all())
+            held.callback(self._connection.close)
+            self._held = held.pop_all()
         self.widths: dict[str, dict[str, int]] = {}  # of text columns, by mart, once looked up
         self._readers = 0
         self._is_retired = False
         self._lock = threading.Lock()
+
+    def _load(
+        self, folder: PublishedFolder, settings: Settings
+    ) -> duckdb.DuckDBPyConnection | None:
+        """Load it into memory; None when it does not fit.
+
+        Raises:
+            DamagedError: a file changed meanwhile.
+        """
+        for _ in range(TRIES):
+            before = self.check()
+            try:
+                connection = self._open(folder, settings)
+            except duckdb.OutOfMemoryException:
+                return None
+            if self.is_whole() and self.check() == before:
+                return connection
+            connection.close()
+        raise DamagedError(f"the files of {self.version} changed while they were read")
 
     def _open(self, folder: PublishedFolder, settings: Settings) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(
@@ -81,7 +114,7 @@ class Snapshot:
         try:
             place = folder.folder(self.catalog.version).resolve()
             for mart in self.catalog.marts.values():
-                file = str(place / mart.file).replace("'", "''")
+                file = f"{DESCRIPTORS}/{self._files[mart.file].descriptor}"
                 rows = f"select * from read_parquet('{file}')"
                 connection.execute(
                     # Sorted once here, so that a page in the default order needs no sort.
@@ -91,7 +124,8 @@ class Snapshot:
                 )
             if not self.in_memory:
                 escaped = str(place).replace("'", "''")
-                connection.execute(f"set allowed_directories = ['{escaped}/']")
+                # DuckDB asks where a descriptor leads; for a file that was removed, nowhere.
+                connection.execute(f"set allowed_directories = ['{escaped}/', '{DESCRIPTORS}/']")
             # The server's threads are the parallelism: a small query is faster on one.
             connection.execute("set threads = 1")
             connection.execute("set enable_external_access = false")
@@ -107,6 +141,47 @@ class Snapshot:
         DuckDB keeps the order of a table through where and limit; its documentation promises it.
         """
         return self.in_memory and tuple(order) == mart.order
+
+    def check(self) -> object:
+        """Make sure that its files are what was published; costs an fstat each.
+
+        Returns:
+            A value that is another one once a file has changed.
+
+        Raises:
+            DamagedError: one is not what was published; it stays so.
+        """
+        if self.damage is not None:
+            raise DamagedError(self.damage)
+        try:
+            return tuple(file.check() for file in self._files.values())
+        except DamagedError as error:
+            self.damage = str(error)
+            raise
+
+    def give_up(self, error: Exception) -> DamagedError:
+        """Its files cannot be read any more, so nothing is read from now on."""
+        self.damage = self.damage or f"{self.version} can no longer be read: {error}"
+        return DamagedError(self.damage)
+
+    def is_whole(self) -> bool:
+        """Whether `check` finds nothing."""
+        try:
+            self.check()
+        except DamagedError:
+            return False
+        return True
+
+    def out_of_place(self) -> str | None:
+        """What to say of files that it reads, and whose paths name nothing or others now."""
+        files = [file.path for file in self._files.values() if not file.is_in_place()]
+        if not files:
+            return None
+        others = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        return (
+            f"{files[0]}{others}: removed or replaced. What was published is served from the open "
+            "file, until the server stops. Bring it back from a copy, or build again"
+        )
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor of its own for one thread; the caller closes it."""
@@ -139,8 +214,7 @@ class Snapshot:
             self._close()
 
     def _close(self) -> None:
-        self._connection.close()
-        self._lease.release()
+        self._held.close()
 
 
 def _read(content: Mapping[str, Any]) -> Catalog:
@@ -164,7 +238,7 @@ class Status:
 
     Attributes:
         catalog: of the snapshot that is served; None: there is none.
-        failure: why the newest one is not served; None: it is.
+        failure: why the newest one is not served, or what became of its files; None: all is well.
         failed_version: the version that failed; None when none did, or the log itself did.
         swaps: snapshots taken up since the start.
     """
@@ -198,6 +272,7 @@ class SnapshotStore:
         self._current: Snapshot | None = None
         self._old: OrderedDict[str, Snapshot] = OrderedDict()
         self._failure: _Failure | None = None
+        self._out_of_place: str | None = None  # what is wrong with paths of the current one
         self._stamp: object = None
         self._entries: list[Entry] = []  # all that the log ever had, since the start
         self._standing = standing([])
@@ -250,23 +325,43 @@ class SnapshotStore:
     def refresh(self) -> None:
         """Take up the newest snapshot if the log has changed, or if it is time to try again."""
         with self._opening:
-            failure = self._failure
-            stamp = self._folder.stamp()
-            if stamp == self._stamp and (failure is None or time.monotonic() < failure.again_at):
+            self._look_at_log()
+            self._look_at_paths()
+
+    def _look_at_log(self) -> None:
+        failure, current = self._failure, self._current
+        with self._lock:
+            old = list(self._old.values())
+        self._let_go([snapshot.version for snapshot in old if not snapshot.is_whole()])
+        is_whole = current is None or current.is_whole()
+        stamp = self._folder.stamp()
+        is_time = failure is not None and time.monotonic() >= failure.again_at
+        if stamp == self._stamp and is_whole and not is_time:
+            return
+        self._stamp = stamp
+        try:
+            is_shorter = self._read_log()
+        except (PublishedError, OSError) as error:
+            self._fail(None, str(error))
+            if is_whole:
                 return
-            self._stamp = stamp
-            try:
-                is_shorter = self._read_log()
-            except (PublishedError, OSError) as error:
-                self._fail(None, str(error))
-                return
-            self._take_up(self._standing)
-            if is_shorter and self._failure is None:
-                self._fail(
-                    None,
-                    "log.jsonl lacks entries that were in it; what they said still counts here. "
-                    "Bring the file back from a copy, or start the server again to do without them",
-                )
+            is_shorter = False
+        self._take_up(self._standing)
+        if is_shorter and self._failure is None:
+            self._fail(
+                None,
+                "log.jsonl lacks entries that were in it; what they said still counts here. "
+                "Bring the file back from a copy, or start the server again to do without them",
+            )
+
+    def _look_at_paths(self) -> None:
+        """Note, and say once, that files which are read have lost their paths."""
+        current, known = self._current, self._out_of_place
+        message = current.out_of_place() if current is not None else None
+        self._out_of_place = message and without_paths(message, self._settings.published)
+        if message is not None and self._out_of_place != known:
+            version = current.version if current is not None else None
+            log.error(message, extra={"event": "snapshot_out_of_place", "version": version})
 
     def _read_log(self) -> bool:
         """Take in what the log says now.
@@ -295,7 +390,11 @@ class SnapshotStore:
         """Serve the best that is whole; what is served already is better than an older one."""
         self._let_go([version for version in self._old if not self.may_show(version)])
         failure: _Failure | None = None
-        may_stay = self._current is not None and self._current.version in stands.servable
+        may_stay = (
+            self._current is not None
+            and self._current.version in stands.servable
+            and self._current.is_whole()
+        )
         for version in stands.servable:
             served = self._current
             if may_stay and served and (version == served.version or failure is not None):
@@ -398,6 +497,8 @@ class SnapshotStore:
                 snapshot = self._older(version)
             if snapshot is None:
                 raise self._nothing_published()
+            if snapshot.damage is not None:
+                raise self._damaged(snapshot)
             if snapshot.acquire():
                 return snapshot
 
@@ -493,6 +594,8 @@ class SnapshotStore:
         self.start()
         with self._lock:
             snapshot, failure = self._current, self._failure
+            if failure is None and snapshot is not None and self._out_of_place is not None:
+                failure = _Failure(snapshot.version, self._out_of_place)
             return Status(
                 catalog=snapshot.catalog if snapshot else None,
                 failure=failure.message if failure else None,
@@ -506,15 +609,48 @@ class SnapshotStore:
         """The rows of a query, within the time that a query may take.
 
         Raises:
-            Problem: it took too long, or needs more memory than a snapshot may have.
+            Problem: it took too long, needs more memory than a snapshot may have, or a file of the
+                snapshot is not what was published.
         """
-        with self._limited(snapshot) as cursor:
-            return cursor.execute(sql, list(values)).fetchall()
+        return self._answer(snapshot, lambda cursor: cursor.execute(sql, list(values)).fetchall())
 
     def arrow(self, snapshot: Snapshot, sql: str, values: Sequence[object]) -> Any:
         """The same as `rows`, as a pyarrow.Table."""
-        with self._limited(snapshot) as cursor:
-            return cursor.sql(sql, params=list(values)).to_arrow_table()
+        return self._answer(
+            snapshot, lambda cursor: cursor.sql(sql, params=list(values)).to_arrow_table()
+        )
+
+    def _answer(self, snapshot: Snapshot, fetch: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
+        """What a query gives, once it is sure that its files did not change under it."""
+        try:
+            for _ in range(TRIES):
+                before = snapshot.check()
+                failure: Exception | None = None
+                try:
+                    with self._limited(snapshot) as cursor:
+                        answer = fetch(cursor)
+                except (Problem, duckdb.Error) as caught:  # half a file may look like anything
+                    failure = caught
+                if snapshot.check() != before:
+                    continue
+                if failure is None:
+                    return answer
+                if isinstance(failure, _UNREADABLE) and not snapshot.in_memory:
+                    raise snapshot.give_up(failure)
+                raise failure
+        except DamagedError as error:
+            raise self._damaged(snapshot) from error
+        raise self._damaged(snapshot)
+
+    @staticmethod
+    def _damaged(snapshot: Snapshot) -> Problem:
+        """No number of it is shown; within a look at the log, another snapshot is served."""
+        return Problem(
+            503,
+            "snapshot-damaged",
+            f"Files of version {snapshot.version} changed on the server's disk. Ask again.",
+            headers={"Retry-After": "2"},
+        )
 
     @contextmanager
     def _limited(self, snapshot: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -187,3 +187,9 @@ def copy_of(built: Project, folder: Path) -> Project:
     shutil.copy2(built.database, project.database)
     shutil.copytree(built.published.path, project.published.path)
     return project
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """Write into a file in place, though what is published is read-only."""
+    file.chmod(file.stat().st_mode | 0o200)
+    file.write_bytes(content)

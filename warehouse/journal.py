@@ -10,9 +10,60 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+FOLDER_MODE = 0o750  # what is published is for its owner and the group, whatever the umask
+LOG_MODE = 0o640
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for its owner and the group; one that is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        set_mode(path, FOLDER_MODE)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Give a file or folder just this mode, where the file system has modes.
+
+    A folder keeps handing its group on (setgid).
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    found = stat.S_IMODE(path.stat().st_mode)
+    with suppress(PermissionError):  # it is our own, so it is the file system that will not
+        path.chmod(mode | found & stat.S_ISGID)
+
+
+def open_log(path: Path, flags: int) -> int:
+    """Open a file that is made when missing, for its owner to write and the group to read.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    try:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, LOG_MODE)
+    except FileExistsError:
+        return os.open(path, flags | os.O_CREAT, LOG_MODE)
+    set_mode(path, LOG_MODE)
+    return file
 
 
 def read_lines(path: Path) -> list[bytes]:
@@ -57,8 +108,8 @@ def append(path: Path, entry: Mapping[str, Any]) -> None:
     """
     # A name of a file may hold bytes that are no UTF-8, which readers would refuse.
     content = f"{json.dumps(entry, ensure_ascii=False)}\n".encode(errors="replace")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    make_folder(path.parent)
+    file = open_log(path, os.O_RDWR | os.O_APPEND)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         before = _cut_torn_line(file)

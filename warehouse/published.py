@@ -4,11 +4,13 @@
     <folder>/<version>/<mart>.parquet  the marts
     <folder>/<version>/catalog.json    what they are; described in docs/publication.md
     <folder>/<version>/data_docs/      pages about what was expected of them
+    <folder>/<version>/.draft          only until its entry is in the log
     <folder>/.lock                     one writer at a time
 
 A snapshot exists from the line end of its entry in the log on. Everything before, and everything
 that a build left behind when it was killed, does not exist for readers, and the next writer
-removes it. Nothing here needs dbt: the API imports this module.
+removes it. Folders are 0750, files of snapshots 0440, logs 0640, whatever the umask. Nothing here
+needs dbt: the API imports this module.
 """
 
 from __future__ import annotations
@@ -19,24 +21,38 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from warehouse.journal import append, read_lines, stamp, sync
+from warehouse.journal import (
+    FOLDER_MODE,
+    append,
+    make_folder,
+    open_log,
+    read_lines,
+    set_mode,
+    stamp,
+    sync,
+)
 
 FORMAT = 1  # of catalog.json
 PUBLISH, ROLLBACK, PRUNE = "publish", "rollback", "prune"  # what an entry of the log does
 LOG, LOCK, CATALOG = "log.jsonl", ".lock", "catalog.json"
+DRAFT = ".draft"  # in a folder whose entry is not in the log yet
 REMOVING = ".removing"  # ends the name of a folder that is being removed
+FILE_MODE = 0o440  # of what was published, which nobody changes
 
 SECONDS_TO_WAIT = 60.0  # for another writer
 _SECONDS_BETWEEN_TRIES = 0.05
+_SECONDS_OF_A_TICK = 0.02  # in which a file may change twice and show it once; Linux has 0.01
+_READINGS = 3  # of a file that changes, before it is given up
 _VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
@@ -191,6 +207,106 @@ class Lease:
         self.release()
 
 
+class HeldFile:
+    """A file of a snapshot, open and compared with its catalog; it notices a change.
+
+    Its path may come to name nothing or another file: the descriptor still reads what was
+    published. Only a change in place reaches it, and that gives it another stamp.
+
+    Attributes:
+        path: where it was when it was opened.
+        descriptor: to read it by.
+    """
+
+    def __init__(self, path: Path, size: int, sha256: str) -> None:
+        """Open it and compare it.
+
+        Args:
+            path: where it is.
+            size: its bytes, as its catalog says.
+            sha256: of its content, in hex.
+
+        Raises:
+            DamagedError: it cannot be read, or is another one.
+        """
+        self.path = path
+        self._size, self._sha256 = size, sha256
+        self._proved: object = None  # the stamp that it had when it was compared
+        self._lock = threading.Lock()
+        try:
+            # Whatever it is, such as a pipe, opening it must not wait.
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        try:
+            self.check()
+        except BaseException:
+            self.close()
+            raise
+
+    def check(self) -> object:
+        """Compare it, if anything about it has changed since that was done last.
+
+        Costs one fstat when nothing has; a link, a copy's or a backup's, costs reading it again.
+
+        Returns:
+            A value that is another one once the file, or a mode, owner or link of it, has changed.
+
+        Raises:
+            DamagedError: it is not what was published any more, or cannot be read.
+        """
+        try:
+            found = self._stamp()
+            if found == self._proved:
+                return found
+            with self._lock:
+                for _ in range(_READINGS):
+                    found = self._settled()
+                    if found == self._proved:
+                        return found
+                    if not self._is_same():
+                        raise DamagedError(f"{self.path} is not what was published")
+                    if self._stamp() == found:
+                        self._proved = found
+                        return found
+        except OSError as error:
+            raise self._unreadable(error) from error
+        raise DamagedError(f"{self.path} is changed again and again")
+
+    def is_in_place(self) -> bool:
+        """Whether its path still names it."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close it; nobody may read its descriptor any more."""
+        os.close(self.descriptor)
+
+    def _stamp(self) -> tuple[int, int, int]:
+        found = os.fstat(self.descriptor)
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    def _settled(self) -> tuple[int, int, int]:
+        """Its stamp, once a later change is sure to give another one."""
+        found = self._stamp()
+        if 0 <= time.time() - found[2] / 1e9 < _SECONDS_OF_A_TICK:
+            time.sleep(_SECONDS_OF_A_TICK)
+            found = self._stamp()
+        return found
+
+    def _is_same(self) -> bool:
+        if os.fstat(self.descriptor).st_size != self._size:
+            return False
+        with open(self.descriptor, "rb", buffering=0, closefd=False) as stream:
+            stream.seek(0)
+            return hashlib.file_digest(stream, "sha256").hexdigest() == self._sha256
+
+    def _unreadable(self, error: OSError) -> DamagedError:
+        return DamagedError(f"{self.path} cannot be read: {error.strerror or error}")
+
+
 class Draft:
     """A snapshot that is being written, and the lock that lets nobody else write.
 
@@ -212,14 +328,18 @@ class Draft:
     def write_catalog(self, catalog: Mapping[str, Any]) -> None:
         """Bring the files of the marts to the disk, then the catalog beside them.
 
+        From here on nobody may write to a file, and only the owner and the group may read.
+
         Raises:
             OSError: the disk is full or broken.
         """
         for file in sorted(self.path.rglob("*")):
+            set_mode(file, FOLDER_MODE if file.is_dir() else FILE_MODE)
             sync(file)
         content = (json.dumps(catalog, ensure_ascii=False, indent=1) + "\n").encode()
         new = self.path / f"{CATALOG}.new"
         _write_whole(new, content)
+        set_mode(new, FILE_MODE)
         new.replace(self.path / CATALOG)
         sync(self.path)
         sync(self._folder.path)
@@ -233,6 +353,8 @@ class Draft:
         """
         entry = Entry(self.version, self.at, PUBLISH, self._catalog_sha256)
         self._folder._append(entry)
+        with suppress(OSError):  # it is published, with or without
+            (self.path / DRAFT).unlink(missing_ok=True)
         self._unlock()
         return entry
 
@@ -383,16 +505,29 @@ class PublishedFolder:
             GoneError: there is no such snapshot.
             DamagedError: a file is missing, or another one; the message names it.
         """
-        catalog = self.catalog(version)
+        with ExitStack() as held:
+            return self.hold(version, held)[0]
+
+    def hold(self, version: str, held: ExitStack) -> tuple[dict[str, Any], dict[str, HeldFile]]:
+        """The catalog of a snapshot, and its files, open and compared with what was written.
+
+        Args:
+            version: the snapshot.
+            held: closes the files.
+
+        Returns:
+            The catalog, and the files by the names that the catalog has for them.
+
+        Raises:
+            GoneError: there is no such snapshot.
+            DamagedError: a file is missing, or another one; the message names it.
+        """
+        catalog, files = self.catalog(version), {}
         for mart in catalog["marts"]:
-            file = self.folder(version) / mart["file"]
-            try:
-                same = file.stat().st_size == mart["bytes"] and sha256_of(file) == mart["sha256"]
-            except OSError as error:
-                raise DamagedError(f"{file} cannot be read: {error.strerror or error}") from error
-            if not same:
-                raise DamagedError(f"{file} is not what was published")
-        return catalog
+            file = HeldFile(self.folder(version) / mart["file"], mart["bytes"], mart["sha256"])
+            held.callback(file.close)
+            files[mart["file"]] = file
+        return catalog, files
 
     def lease(self, version: str) -> Lease:
         """Hold a snapshot, so that no process prunes it while it is read.
@@ -456,6 +591,8 @@ class PublishedFolder:
             at = datetime.now(UTC)
             draft = Draft(self, make_version(at, invocation_id), at, lock)
             draft.path.mkdir()
+            set_mode(draft.path, FOLDER_MODE)
+            (draft.path / DRAFT).touch()
         except BaseException:
             os.close(lock)
             raise
@@ -542,14 +679,31 @@ class PublishedFolder:
         return size
 
     def _clean(self) -> None:
-        """Remove what killed writers left behind; only with the lock, when no other one lives."""
+        """Remove what killed writers left behind; only with the lock, when no other one lives.
+
+        Raises:
+            DamagedError: the log does not know a snapshot that was published: it lost lines.
+        """
         entries = self.entries()
-        logged = {entry.version for entry in entries} - standing(entries).pruned
+        logged = {entry.version for entry in entries}
+        standing_by = logged - standing(entries).pruned
+        left_over, unknown = [], []
         for path in sorted(self.path.iterdir()):
             version = path.name.removesuffix(REMOVING)
-            is_left_over = version != path.name or version not in logged
-            if is_version(version) and is_left_over:
-                shutil.rmtree(path)
+            if not is_version(version) or path.name in standing_by:
+                continue
+            left_over.append(path)
+            is_whole = (path / CATALOG).is_file() and not (path / DRAFT).exists()
+            if is_whole and path.name == version and version not in logged:
+                unknown.append(version)
+        if unknown:
+            others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise DamagedError(
+                f"{self.path / LOG} has no entry of {unknown[-1]}{others}, which were published: "
+                "it is gone, or lines of it are. Bring it back from a copy, or move the folder away"
+            )
+        for path in left_over:
+            shutil.rmtree(path)
 
     def _append(self, entry: Entry) -> None:
         """Add a line to the log and bring it to the disk; all of it or nothing."""
@@ -560,8 +714,8 @@ class PublishedFolder:
 
     def _lock(self, wait: float) -> int:
         """Become the one writer; the lock is an open file, and ends with it or the process."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        make_folder(self.path)
+        lock = open_log(self.path / LOCK, os.O_RDWR)
         until = time.monotonic() + wait
         try:
             while True:

@@ -8,7 +8,6 @@ warehouse.spark.adapter has the same entry. The SQL half copies the marts into f
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import subprocess
 import sys
@@ -397,7 +396,8 @@ class Publishing(ABC):
     def _keep(self, call: Mapping[str, Any]) -> bool:
         """Take a mart's file over from the snapshot that readers see, if its rows are the same.
 
-        The file is linked, not copied, and read back like a new one.
+        The file is copied, so that nothing that happens to one happens to the other, and read
+        back like a new one.
 
         Returns:
             Whether the mart has its file now.
@@ -417,13 +417,15 @@ class Publishing(ABC):
         )
         if entry is None or not same:
             return False
+        copy = draft.path / _file_of(mart)
         try:
-            if sha256_of(folder / entry["file"]) != entry["sha256"]:
-                return False
-            os.link(folder / entry["file"], draft.path / _file_of(mart))
-        except OSError:  # a file system without links, a file that is gone: it is written anew
-            return False
-        return True
+            shutil.copyfile(folder / entry["file"], copy)
+            if sha256_of(copy) == entry["sha256"]:
+                return True
+        except OSError:  # it is gone, or cannot be read: the mart's file is written anew
+            pass
+        copy.unlink(missing_ok=True)
+        return False
 
     def _write_catalog(self, call: Mapping[str, Any]) -> None:
         """Read the files back, and write the catalog of what they are."""

@@ -25,7 +25,7 @@ from jinja2 import Template
 
 from api.tokens import TokenFile
 from tests.api.server import Answer, Server
-from tests.support import ROOT
+from tests.support import ROOT, overwrite
 from warehouse.published import CATALOG, PublishedFolder
 
 Row = dict[str, Any]
@@ -339,10 +339,10 @@ def damage(file: Path) -> None:
     """Change one byte in the middle of a file."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
-    file.write_bytes(content)
+    overwrite(file, bytes(content))
 
 
 def cut_short(folder: PublishedFolder, version: str) -> None:
     """Cut a catalog in half."""
     catalog = folder.folder(version) / CATALOG
-    catalog.write_bytes(catalog.read_bytes()[: catalog.stat().st_size // 2])
+    overwrite(catalog, catalog.read_bytes()[: catalog.stat().st_size // 2])

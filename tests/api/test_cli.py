@@ -13,7 +13,7 @@ import pytest
 from api.cli import age, read_expiry
 from api.tokens import TokenFile, digest_of
 from tests.api.server import flask, make_token
-from tests.support import Outcome
+from tests.support import Outcome, overwrite
 from warehouse.history import BuildHistory, EndOfRun
 from warehouse.published import PublishedFolder, format_time
 
@@ -240,7 +240,7 @@ def test_a_rollback_to_what_is_not_there_or_damaged_is_refused(tmp_path: Path) -
     gone = "20200101T000000Z-00000000"
     assert_refused(flask(tmp_path, "publications", "rollback", gone), 2, gone)
     assert_refused(flask(tmp_path, "publications", "rollback", "../../etc"), 2, "../../etc")
-    (tmp_path / "published" / first / "daily_sales.parquet").write_bytes(b"x")
+    overwrite(tmp_path / "published" / first / "daily_sales.parquet", b"x")
     assert_refused(flask(tmp_path, "publications", "rollback", first), 1, "daily_sales.parquet")
     newest = PublishedFolder(tmp_path / "published").newest()
     assert newest is not None
@@ -268,8 +268,7 @@ def test_pruning_everything_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_snapshot_is_listed_as_damaged(tmp_path: Path) -> None:
     version = publish(tmp_path, 1)
     catalog = tmp_path / "published" / version / "catalog.json"
-    catalog.chmod(0o644)
-    catalog.write_text(json.dumps({"format": 1}))
+    overwrite(catalog, json.dumps({"format": 1}).encode())
     outcome = flask(tmp_path, "publications", "list")
     assert outcome.exit_code == 0
     assert "damaged" in outcome.out

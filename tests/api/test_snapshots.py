@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tests.api.support import (
     serving,
     wait_until,
 )
+from tests.support import overwrite
 from warehouse.published import CATALOG, LOG, PublishedFolder
 
 NEVER = 3600.0  # seconds
@@ -192,7 +194,8 @@ def test_a_damaged_snapshot_is_not_served_and_is_tried_again_after_a_while(
         if what == "unreadable catalog":
             return
 
-        (folder / name).write_bytes(whole)
+        (folder / name).touch()
+        overwrite(folder / name, whole)
         store.refresh()  # too early
         assert served(store) == good
         time.sleep(0.35)
@@ -332,6 +335,144 @@ def test_a_snapshot_too_large_for_the_memory_is_read_from_its_files(
         assert days_of(store, snapshot) == 731 * 4000
 
 
+# --- Files that change while they are served ------------------------------------------------------
+
+
+def rewrite(file: Path) -> None:
+    """Put fewer rows into a file in place: of the same size, and of the same time."""
+    size, at = file.stat().st_size, file.stat().st_mtime_ns
+    other = file.with_name("other")
+    duckdb.execute(f"copy (from read_parquet('{file}') limit 5) to '{other}' (format parquet)")
+    content = other.read_bytes()
+    other.unlink()
+    # Parquet is read from its end, so that what fills it up stands in front of it.
+    overwrite(file, (b"PAR1" + b"\0" * size)[: size - len(content)] + content)
+    os.utime(file, ns=(at, at))
+
+
+def replace(file: Path) -> None:
+    other = file.with_name("other")
+    duckdb.execute(f"copy (from read_parquet('{file}') limit 5) to '{other}' (format parquet)")
+    other.replace(file)
+
+
+def cut(file: Path) -> None:
+    overwrite(file, file.read_bytes()[: file.stat().st_size // 2])
+
+
+def link(file: Path) -> None:
+    file.with_name("link").hardlink_to(file)
+
+
+HARMLESS: dict[str, Callable[[Path], None]] = {
+    "deleted": Path.unlink,
+    "replaced": replace,
+    "linked": link,
+    "chmod": lambda file: file.chmod(0o600),
+}
+HARMFUL: dict[str, Callable[[Path], None]] = {"rewritten": rewrite, "cut": cut, "one byte": damage}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_files_that_are_served_may_be_removed_replaced_and_linked(
+    what: str, published: PublishedFolder
+) -> None:
+    version = republish(published, days=600)
+    file = published.folder(version) / "daily_sales.parquet"
+    with opened(published, in_memory_bytes=0) as store:
+        store.start()
+        HARMLESS[what](file)
+        with store.reading() as snapshot:
+            assert days_of(store, snapshot) == 600
+        store.refresh()
+        with store.reading() as snapshot:
+            assert (snapshot.version, days_of(store, snapshot)) == (version, 600)
+        status = store.status()
+        if what in ("deleted", "replaced"):
+            assert status.failure is not None
+            assert status.failure.startswith(f"{version}/daily_sales.parquet: removed or replaced")
+            assert status.failed_version == version
+        else:
+            assert status.failure is None
+
+
+@pytest.mark.parametrize("what", HARMFUL)
+def test_no_number_comes_from_a_file_that_was_changed_in_place(
+    what: str, published: PublishedFolder
+) -> None:
+    (good,) = published.versions()
+    version = republish(published, days=600)
+    file = published.folder(version) / "daily_sales.parquet"
+    with opened(published, in_memory_bytes=0) as store:
+        store.start()
+        HARMFUL[what](file)
+        with store.reading() as snapshot, pytest.raises(Problem) as caught:
+            days_of(store, snapshot)
+        assert (caught.value.status, caught.value.kind) == (503, "snapshot-damaged")
+        with pytest.raises(Problem) as caught, store.reading():
+            pass
+        assert caught.value.kind == "snapshot-damaged"
+        store.refresh()
+        with store.reading() as snapshot:
+            assert (snapshot.version, days_of(store, snapshot)) == (good, 731)
+        status = store.status()
+        assert status.failed_version == version
+        assert status.failure == f"{version}/daily_sales.parquet is not what was published"
+        HARMFUL[what](published.folder(good) / "order_kpis.parquet")
+        store.refresh()
+        with pytest.raises(Problem) as caught, store.reading():
+            pass
+        assert (caught.value.status, caught.value.kind) == (503, "nothing-published")
+
+
+def test_a_damaged_snapshot_makes_nobody_see_what_was_withdrawn(published: PublishedFolder) -> None:
+    (first,) = published.versions()
+    republish(published, days=600)
+    published.rollback(first)
+    with opened(published, in_memory_bytes=0) as store:
+        store.start()
+        rewrite(published.folder(first) / "daily_sales.parquet")
+        store.refresh()
+        with pytest.raises(Problem) as caught, store.reading():
+            pass
+        assert (caught.value.status, caught.value.kind) == (503, "nothing-published")
+
+
+def test_a_file_that_changes_under_a_query_gives_no_answer_though_it_changes_back(
+    published: PublishedFolder,
+) -> None:
+    (good,) = published.versions()
+    file = published.folder(good) / "daily_sales.parquet"
+    whole = file.read_bytes()
+    with opened(published, in_memory_bytes=0) as store, store.reading() as snapshot:
+        asked: list[int] = []
+
+        def fetch(cursor: duckdb.DuckDBPyConnection) -> int:
+            is_first = not asked
+            if is_first:
+                rewrite(file)
+            ((days,),) = cursor.execute("select count(*) from daily_sales").fetchall()
+            if is_first:
+                overwrite(file, whole)
+            asked.append(days)
+            return int(days)
+
+        assert store._answer(snapshot, fetch) == 731
+        assert asked == [5, 731]
+
+
+def test_a_folder_that_moves_away_is_no_fault_of_the_servers(published: PublishedFolder) -> None:
+    (good,) = published.versions()
+    with opened(published, in_memory_bytes=0) as store:
+        store.start()
+        published.folder(good).rename(published.path / "elsewhere")
+        with store.reading() as snapshot, pytest.raises(Problem) as caught:
+            days_of(store, snapshot)
+        assert (caught.value.status, caught.value.kind) == (503, "snapshot-damaged")
+        store.refresh()
+        assert served(store) is None
+
+
 # --- A server -------------------------------------------------------------------------------------
 
 
@@ -383,7 +524,7 @@ def test_a_damaged_newest_snapshot_leaves_the_last_good_one_and_says_so(
             draft = published.begin("0" * 32)
             draft.write_catalog(published.catalog(good) | {"version": draft.version})
             content = (draft.path / CATALOG).read_bytes()
-            (draft.path / CATALOG).write_bytes(content[: len(content) // 2])
+            overwrite(draft.path / CATALOG, content[: len(content) // 2])
             bad = draft.publish().version
         wait_until(lambda: ready(api)["status"] == "degraded")
         state = ready(api)
@@ -412,12 +553,60 @@ def test_a_damaged_newest_snapshot_leaves_the_last_good_one_and_says_so(
 def _good_copy(published: PublishedFolder, version: str) -> Path:
     """A folder whose newest snapshot is this one."""
     copy = published.path.parent / "copy"
-    copy.mkdir()
-    (copy / version).symlink_to(published.folder(version))
+    copy.mkdir(exist_ok=True)
+    if not (copy / version).exists():
+        (copy / version).symlink_to(published.folder(version))
     line = (published.path / LOG).read_text().splitlines(keepends=True)[0]
     assert json.loads(line)["version"] == version
     (copy / LOG).write_text(line)
     return copy
+
+
+def test_whatever_happens_to_files_every_answer_is_right_or_503(published: PublishedFolder) -> None:
+    days = {published.versions()[0]: 731}
+    answers: list[tuple[int, str, int]] = []
+    is_over = threading.Event()
+    with serving(published, API_IN_MEMORY_BYTES="0") as api:
+        api.rows("daily_sales")
+
+        def ask() -> None:
+            number = 0
+            while not is_over.is_set():
+                number += 1  # another query each time, so that no answer is kept
+                answer = api.get("marts/daily_sales", {"limit": str(9000 + number % 900)})
+                rows = parsed(answer.body)["data"] if answer.status == 200 else []
+                answers.append(
+                    (answer.status, answer.headers.get("x-snapshot-version", ""), len(rows))
+                )
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number, happens in enumerate([*HARMLESS.values(), *HARMFUL.values()]):
+            version = republish_from(published, days, 700 - number)
+            wait_until(lambda: answers[-1][:2] == (200, version))  # noqa: B023
+            happens(published.folder(version) / "daily_sales.parquet")
+            if happens in HARMFUL.values() or happens in (replace, Path.unlink):
+                wait_until(lambda: ready(api)["status"] == "degraded")
+                assert "daily_sales.parquet" in ready(api)["failure"]["detail"]
+                assert str(published.path) not in api.get("/ready").body.decode()
+        is_over.set()
+        for thread in threads:
+            thread.join(30)
+    assert {status for status, _, _ in answers} <= {200, 503}
+    assert {(version, days[version]) for status, version, _ in answers if status == 200} == {
+        (version, rows) for status, version, rows in answers if status == 200
+    }
+
+
+def republish_from(published: PublishedFolder, days: dict[str, int], number: int) -> str:
+    """Publish the first snapshot again, with so many days of sales, and note them."""
+    source = PublishedFolder(_good_copy(published, next(iter(days))))
+    version = publish_again(
+        published.path, source, {"daily_sales": f"select * from mart limit {number}"}
+    )
+    days[version] = number
+    return version
 
 
 def test_older_versions_are_read_until_they_are_pruned(published: PublishedFolder) -> None:

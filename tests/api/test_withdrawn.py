@@ -14,6 +14,7 @@ from api.settings import ROOT, Settings
 from api.snapshots import SnapshotStore
 from api.tokens import TokenFile
 from tests.api.support import damage, publish_tiny
+from tests.support import overwrite
 from warehouse.published import LOG, PublishedFolder
 
 STEPS = 25
@@ -70,7 +71,7 @@ class World:
         damage(file)
 
     def mend(self, version: str) -> None:
-        (self.folder.folder(version) / "tiny.parquet").write_bytes(self.damaged.pop(version))
+        overwrite(self.folder.folder(version) / "tiny.parquet", self.damaged.pop(version))
 
     # ------------------------------------------------------------ what must come of it
 

@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, overwrite
 from warehouse.published import (
     CATALOG,
     LOG,
@@ -25,6 +25,7 @@ from warehouse.published import (
     DamagedError,
     Entry,
     GoneError,
+    HeldFile,
     PublishedError,
     PublishedFolder,
     make_version,
@@ -154,7 +155,7 @@ def test_an_altered_byte_of_a_file_is_found_and_the_file_named(folder: Published
     version = publish(folder, "aaaaaaaa", b"0123456789")
     file = folder.folder(version) / "mart.parquet"
     assert folder.verify(version)["version"] == version
-    file.write_bytes(b"0123456789"[::-1])  # of the same size
+    overwrite(file, b"0123456789"[::-1])  # of the same size
     with pytest.raises(DamagedError, match=r"mart\.parquet is not what was published"):
         folder.verify(version)
     file.unlink()
@@ -167,7 +168,7 @@ def test_a_damaged_catalog_is_found_with_and_without_its_sum_in_the_log(
     folder: PublishedFolder, damage: bytes
 ) -> None:
     version = publish(folder, "aaaaaaaa")
-    (folder.folder(version) / CATALOG).write_bytes(damage)
+    overwrite(folder.folder(version) / CATALOG, damage)
     with pytest.raises(DamagedError, match=r"catalog\.json is not what was published"):
         folder.catalog(version)
     entry = json.loads((folder.path / LOG).read_text())
@@ -180,7 +181,7 @@ def test_a_damaged_catalog_is_found_with_and_without_its_sum_in_the_log(
 def test_one_altered_letter_of_a_catalog_is_found(folder: PublishedFolder) -> None:
     version = publish(folder, "aaaaaaaa")
     catalog = folder.folder(version) / CATALOG
-    catalog.write_text(catalog.read_text().replace("mart.parquet", "maru.parquet"))
+    overwrite(catalog, catalog.read_bytes().replace(b"mart.parquet", b"maru.parquet"))
     with pytest.raises(DamagedError, match=r"catalog\.json is not what was published"):
         folder.catalog(version)
 
@@ -299,7 +300,7 @@ def test_a_rollback_shows_an_older_snapshot_until_the_next_publication(
 
 def test_nobody_is_sent_back_to_a_damaged_or_missing_snapshot(folder: PublishedFolder) -> None:
     first, second = publish(folder, "aaaaaaaa"), publish(folder, "bbbbbbbb")
-    (folder.folder(first) / "mart.parquet").write_bytes(b"ROWS")
+    overwrite(folder.folder(first) / "mart.parquet", b"ROWS")
     with pytest.raises(DamagedError, match=r"mart\.parquet"):
         folder.rollback(first)
     with pytest.raises(GoneError):
@@ -377,3 +378,115 @@ def test_a_lease_on_a_folder_that_goes_away_meanwhile_is_refused(
     monkeypatch.setattr(os, "open", open_and_lose)
     with pytest.raises(GoneError):
         folder.lease(version)
+
+
+# ------------------------------------------------------------------ modes, and a log that is lost
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_what_is_published_is_for_the_owner_and_the_group_under_any_umask(
+    folder: PublishedFolder, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        draft = folder.begin("aaaaaaaa")
+        (draft.path / "data_docs").mkdir()
+        for name in ("mart.parquet", "data_docs/index.html"):
+            (draft.path / name).write_bytes(b"rows")
+        draft.write_catalog({"format": 1, "version": draft.version, "marts": []})
+        draft.publish()
+        publish(folder, "bbbbbbbb")
+    finally:
+        os.umask(before)
+    modes = {
+        str(path.relative_to(folder.path)).replace(draft.version, "v"): path.stat().st_mode & 0o7777
+        for path in [folder.path, *folder.path.rglob("*")]
+        if "bbbbbbbb" not in str(path)
+    }
+    files = ("v/catalog.json", "v/mart.parquet", "v/data_docs/index.html")
+    assert modes == {
+        **dict.fromkeys((".", "v", "v/data_docs"), 0o750),
+        **dict.fromkeys(files, 0o440),
+        **dict.fromkeys((LOG, ".lock"), 0o640),
+    }
+    assert folder.prune(1).removed == (draft.version,)
+
+
+def test_the_group_of_a_folder_that_hands_it_on_is_handed_on(folder: PublishedFolder) -> None:
+    folder.path.mkdir()
+    folder.path.chmod(0o2770)
+    version = publish(folder, "aaaaaaaa")
+    assert folder.path.stat().st_mode & 0o7777 == 0o2770  # it was there
+    assert folder.folder(version).stat().st_mode & 0o7777 == 0o2750
+
+
+@pytest.mark.parametrize("what", ["deleted", "emptied", "went back"])
+def test_no_writer_removes_snapshots_that_a_log_has_lost(
+    folder: PublishedFolder, what: str
+) -> None:
+    first = publish(folder, "aaaaaaaa")
+    log = folder.path / LOG
+    before = log.read_bytes()
+    second = publish(folder, "bbbbbbbb")
+    whole = log.read_bytes()
+    if what == "deleted":
+        log.unlink()
+    else:
+        log.write_bytes(b"" if what == "emptied" else before)
+    for write in (lambda: publish(folder, "cccccccc"), lambda: folder.prune(1)):
+        with pytest.raises(
+            DamagedError, match=rf"log\.jsonl has no entry of {second}.*from a copy"
+        ):
+            write()
+    log.write_bytes(whole)
+    for version in (first, second):
+        folder.verify(version)
+    assert folder.versions() == [first, second]
+    publish(folder, "cccccccc")
+
+
+def test_a_build_that_died_before_its_entry_is_removed_though_it_is_whole(
+    folder: PublishedFolder,
+) -> None:
+    code = (
+        "draft = published.begin('aaaaaaaa')\n"
+        "draft.write_catalog({'format': 1, 'version': draft.version, 'marts': []})"
+    )
+    with another_process(code, folder.path) as process:
+        process.kill()
+    version = publish(folder, "bbbbbbbb")
+    assert [path.name for path in folder.path.iterdir() if path.is_dir()] == [version]
+
+
+# ------------------------------------------------------------------ files that are held
+
+
+def test_a_held_file_is_read_again_only_after_it_was_touched(
+    folder: PublishedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish(folder, "aaaaaaaa")
+    with ExitStack() as held:
+        _, files = folder.hold(version, held)
+        file = files["mart.parquet"]
+        readings: list[bool] = []
+        is_same = HeldFile._is_same
+
+        def counted(self: HeldFile) -> bool:
+            readings.append(True)
+            return is_same(self)
+
+        monkeypatch.setattr(HeldFile, "_is_same", counted)
+        known = file.check()
+        assert file.check() == known
+        assert readings == []
+        (folder.path / "link").hardlink_to(file.path)
+        assert file.check() != known
+        assert readings == [True]
+        assert file.is_in_place()
+        file.path.unlink()
+        file.check()
+        assert not file.is_in_place()
+        (folder.path / "link").chmod(0o640)
+        (folder.path / "link").write_bytes(b"ROWS")
+        with pytest.raises(DamagedError, match=r"mart\.parquet is not what was published"):
+            file.check()
