@@ -35,11 +35,11 @@ def names_in(folder: Path) -> set[str]:
 
 
 def new_folders(published: Path, known: set[str]) -> dict[str, list[str]]:
-    """The snapshots that were begun since, with the names of their files."""
+    """The snapshots begun since, with the names of their files but for a draft's mark."""
     found = {}
     for name in names_in(published) - known:
         with suppress(FileNotFoundError, NotADirectoryError):
-            found[name] = sorted(names_in(published / name))
+            found[name] = sorted(names_in(published / name) - {".draft"})
     return found
 
 
