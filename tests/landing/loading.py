@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import jinja2
@@ -75,11 +76,18 @@ def grammar(data_type: str) -> str | None:
     text = (ROOT / "macros/dialect/casts.sql").read_text()
     decimal = re.fullmatch(r"decimal\((\d+), ?(\d+)\)", data_type)
     type_ = {"name": "decimal", "scale": int(decimal[2])} if decimal else {"name": data_type}
-    try:
-        environment.from_string(text).make_module().grammar(type_)  # type: ignore[attr-defined]
-    except _ReturnedError as returned:
-        return str(returned.args[0])
-    return None
+    invoke = jinja2.runtime.Macro._invoke
+
+    def as_in_dbt(macro: Any, *arguments: Any) -> Any:
+        """A macro ends where it returns, one that another calls too."""
+        try:
+            return invoke(macro, *arguments)
+        except _ReturnedError as returned:
+            return returned.args[0]
+
+    with patch.object(jinja2.runtime.Macro, "_invoke", as_in_dbt):
+        module: Any = environment.from_string(text).make_module()
+        return module.grammar(type_).strip() or None
 
 
 def _compiled(node: Mapping[str, Any], folder: Path) -> str:

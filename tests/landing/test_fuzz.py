@@ -584,10 +584,18 @@ class Check:
                 + self.lines[last]
             )
             text = joined.decode()
-            records = list(
-                csv.reader(io.StringIO(text, newline=""), delimiter=self.sheet.delimiter)
+            # A blank before a quote is not part of a field in quotes, as in Python's other mode.
+            records, lenient = (
+                list(
+                    csv.reader(
+                        io.StringIO(text, newline=""),
+                        delimiter=self.sheet.delimiter,
+                        skipinitialspace=skips,
+                    )
+                )
+                for skips in (False, True)
             )
-            assert len(records) == 1, f"lines were swallowed: {where}, {more}"
+            assert len(lenient) == 1, f"lines were swallowed: {where}, {more}"
             cells: list[str] | str | None = None
             if self._is_plain(text):
                 cells = self._fitted(records[0], may_lack=True)

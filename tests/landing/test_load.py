@@ -144,7 +144,8 @@ def test_every_letter_at_an_end_and_alone_is_read_as_the_contract_says(
     assert fast == (len(ends) + len(letters),)  # DuckDB's own reader took them
     assert found == [
         *(("O", int(one) if one in "0123456789" else None) for one in letters),
-        *((text.strip(" \t\u00a0"), 1) for text in ends),
+        # An id that begins like a formula is none.
+        *((None if text == "=O" else text.strip(" \t\u00a0"), 1) for text in ends),
     ]
 
 
@@ -163,7 +164,10 @@ def test_clean_cells_of_a_large_file_are_taken_as_they_are(
     loading = Loading(compiled["order_items"], folder)
     loading.load()
     assert loading.query("select getvariable('cells_are_clean')") == [(True,)]
-    assert loading.rows("order_id, product_id, quantity") == [(text, "P 1", 1) for text in clean]
+    no_ids = ("=O", "=", "#")  # of a spreadsheet
+    assert loading.rows("order_id, product_id, quantity") == [
+        (None if text in no_ids else text, "P 1", 1) for text in clean
+    ]
 
     (folder / "b.csv").write_text(HEADER + ' O1 ,"P1",1,\n')  # read fast
     (folder / "c.csv").write_text(HEADER + " O2 ,'P2',1,\nO3\n")  # with care
@@ -202,7 +206,7 @@ def test_times_of_clean_cells_are_read_as_those_of_others(
     cells = []
     for _ in range(30_000):
         day = (
-            f"{chance.randrange(900, 3100):04}-{chance.randrange(14):02}-{chance.randrange(33):02}"
+            f"{chance.randrange(1990, 2060):04}-{chance.randrange(14):02}-{chance.randrange(33):02}"
         )
         time = ":".join(f"{chance.randrange(limit):02}" for limit in (26, 62, 62))
         cell = list(day + chance.choice(" T") + time + chance.choice(["", "", "Z", "+02", ".5"]))

@@ -89,6 +89,7 @@ TESTS: dict[str, set[str]] = {
     "keeps_contract": {"feed"},
     "has_declared_columns": set(),
     "expectations_hold": {"level"},
+    "feeds_have_rows": set(),
 }
 
 
