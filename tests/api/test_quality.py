@@ -612,7 +612,7 @@ def test_the_history_has_a_limit_and_no_other_parameter(builds: Api) -> None:
         as_problem(builds.get("build_history", {"limit": text}), 400, "bad-parameter")
     for name in ("version", "cursor", "columns", "run_id"):
         problem = as_problem(builds.get("build_history", {name: "x"}), 400, "unknown-parameter")
-        assert problem["known"] == ["limit"]
+        assert problem["known"] == ["limit", "excel"]
 
 
 def test_a_hundred_builds_are_shown_unless_more_are_asked_for(tmp_path: Path) -> None:
