@@ -912,7 +912,7 @@ class _ParquetColumn:
 
 
 def _scan_parquet(found: Found, contract: Contract) -> Scan:
-    with found.path.open("rb") as file:
+    with open_file(found.path, is_compressed=False) as file:
         start = file.read(8)
         if not start.startswith(b"PAR1"):
             _refuse_foreign(start)
