@@ -533,6 +533,12 @@ class Zone:
 
     # ------------------------------------------------------------ what must hold
 
+    def _refused(self, feed: str) -> list[tuple[object, ...]]:
+        """Files of the log that are not loaded, each with the reason."""
+        return self.project.query(
+            f"select file, reason from landing.{feed}_files where state <> 'loaded'"
+        )
+
     def _loaded(self, feed: str) -> list[tuple[str, str, int, bool]]:
         """Names, hashes, times and presence of the files whose rows count."""
         return [
@@ -585,7 +591,8 @@ class Zone:
                 os.utime(copy, ns=(modified, modified))
             wanted = {one.hash for one in there.values() if one.loads}
             missing = wanted - {one for (of, _), one in hashes.items() if of == feed}
-            assert not missing, f"{feed}: not loaded: {missing}"
+            names = [name for name, one in there.items() if one.hash in missing]
+            assert not missing, f"{feed}: not loaded: {names}; {self._refused(feed)}"
         if not self._forgot:
             lost = [
                 place
