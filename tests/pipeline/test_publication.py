@@ -226,7 +226,8 @@ def test_a_failing_test_keeps_the_publication_from_running(second: Project, buil
     assert any("failed: test daily_sales_add_up_to_the_feeds" in line for line in outcome.lines)
     newest = built.published.newest()
     assert newest is not None
-    assert outcome.lines[-1] == f"not published: readers keep {newest.version}."
+    keep = f"readers keep {newest.version}, which contains the sample"
+    assert outcome.lines[-1] == f"not published: {keep}."
     assert keeps_its_snapshot(second, built)
 
 
