@@ -133,6 +133,7 @@ def test_the_catalog_counts_the_tests_that_dbt_counted(
         "max_rows_lost_pct": 30,
         "max_total_factor": 3,
         "accept_drift": False,
+        "accept_empty_feeds": False,
         "expectation_sample_rows": 100_000,
         "shop_currency": "BRL",
     }
@@ -145,7 +146,7 @@ def test_the_build_says_what_was_published(
     line = only_line(outcome, r"^Published ")
     assert line.split(maxsplit=1)[1] == (
         f"{snapshot['version']}: {len(snapshot['marts'])} marts, {snapshot['rows']:,} rows, "
-        "in published/"
+        "in published/; contains the sample"
     )
     assert only_line(outcome, r"^Serve +make serve$")
 
