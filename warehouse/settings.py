@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What DuckDB would take for one of our schemas, or for its own: it names a database after its file.
 NOT_A_DATABASE = (
-    *("landing", "main", "marts", "publication", "seeds", "staging"),
+    *("intermediate", "landing", "main", "marts", "publication", "seeds", "staging"),
     *("information_schema", "memory", "pg_catalog", "system", "temp"),
 )
 
