@@ -54,7 +54,10 @@ def test_an_expectation_that_does_not_hold_stops_the_build_and_says_what_was_obs
     assert lines_with(outcome, "failed: expectation quality.drift: order_kpis.average_ticket: ")
     newest = built.published.newest()
     assert newest is not None
-    assert outcome.lines[-1] == f"not published: readers keep {newest.version}."
+    assert (
+        outcome.lines[-1]
+        == f"not published: readers keep {newest.version}, which contains the sample."
+    )
     rows = [row for row in second.records("expectation_results") if row["success"] is False]
     assert [(row["suite"], row["column"], row["observed"]) for row in rows] == [
         ("shop.order_kpis", "average_ticket", "0"),
