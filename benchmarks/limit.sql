@@ -19,7 +19,7 @@ create schema marts;
 create temp macro quotient(numerator, denominator) as
     (2 * abs(numerator) + denominator) // nullif(2 * denominator, 0) * sign(numerator);
 create temp macro hundredths(amount) as cast(amount * 100 as bigint);
-create temp macro from_hundredths(whole) as cast(cast(whole as decimal(18, 0)) * 0.01 as decimal(18, 2));
+create temp macro from_hundredths(whole) as cast(cast(whole as decimal(18, 0)) * 0.01 as decimal(28, 2));
 
 
 ---------- marketing
@@ -73,14 +73,14 @@ select
     campaign,
     country,
     device,
-    spend,
+    cast(spend as decimal(28, 2)) as spend,
     impressions,
     clicks,
     conversions,
-    cast(conversions * 100 as decimal(18, 2)) as revenue,
+    cast(conversions * 100 as decimal(28, 2)) as revenue,
     from_hundredths(quotient(cents, conversions)) as cac,
     from_hundredths(quotient(1000000 * conversions, cents)) as roas,
-    cast(cast(quotient(10000 * clicks, impressions) as decimal(18, 0)) * 0.0001 as decimal(18, 4)) as ctr,
+    cast(cast(quotient(10000 * clicks, impressions) as decimal(18, 0)) * 0.0001 as decimal(28, 4)) as ctr,
     from_hundredths(quotient(cents, clicks)) as cpc,
     from_hundredths(quotient(1000 * cents, impressions)) as cpm
 from counted;
@@ -238,7 +238,7 @@ select
     priced.unit_price,
     priced.total_price,
     'BRL' as currency,
-    cast(priced.total_price * orders.fx_rate as decimal(18, 6)) as total_price_usd,
+    cast(priced.total_price * orders.fx_rate as decimal(28, 6)) as total_price_usd,
     orders.fx_rate,
     orders.fx_rate_date,
     orders.status,
@@ -282,7 +282,7 @@ insert into marts.order_lines
 select
     headerless_lines.* replace (
         headerless_orders.date as date,
-        cast(headerless_lines.total_price * headerless_orders.fx_rate as decimal(18, 6)) as total_price_usd,
+        cast(headerless_lines.total_price * headerless_orders.fx_rate as decimal(28, 6)) as total_price_usd,
         headerless_orders.fx_rate as fx_rate,
         headerless_orders.fx_rate_date as fx_rate_date,
         headerless_orders.status as status,
@@ -351,14 +351,14 @@ daily_totals as (
 
 select
     date,
-    total_sales,
+    cast(total_sales as decimal(28, 2)) as total_sales,
     'BRL' as currency,
     order_count,
     from_hundredths(quotient(hundredths(total_sales), order_count)) as average_order_value,
     units,
     case
         when total_sales = 0 then 0
-        else cast(cast(total_sales as decimal(28, 2)) * fx_rate as decimal(18, 2))
+        else cast(cast(total_sales as decimal(28, 2)) * fx_rate as decimal(28, 2))
     end as total_sales_usd
 from daily_totals;
 
@@ -442,7 +442,7 @@ select
     name,
     country,
     join_date,
-    total_spent,
+    cast(total_spent as decimal(28, 2)) as total_spent,
     'BRL' as currency,
     order_count,
     from_hundredths(quotient(hundredths(total_spent), order_count)) as average_order_value,
@@ -522,13 +522,13 @@ select
     'BRL' as currency,
     units_sold,
     order_count,
-    cast(revenue as decimal(18, 2)) as revenue,
-    cast(revenue_usd as decimal(18, 2)) as revenue_usd,
+    cast(revenue as decimal(28, 2)) as revenue,
+    cast(revenue_usd as decimal(28, 2)) as revenue_usd,
     lines_without_rate,
     first_sale_date,
     last_sale_date,
     cast(inventory_count as bigint) as inventory_count,
-    cast(price * cast(inventory_count as decimal(10, 0)) as decimal(18, 2)) as inventory_value,
+    cast(price * cast(inventory_count as decimal(10, 0)) as decimal(28, 2)) as inventory_value,
     case
         when is_known then row_number() over (
             order by is_known desc, units_sold desc, name asc, product_id asc
@@ -593,8 +593,8 @@ select
     'BRL' as currency,
     units_sold,
     order_count,
-    cast(revenue as decimal(18, 2)) as revenue,
-    cast(revenue_usd as decimal(18, 2)) as revenue_usd,
+    cast(revenue as decimal(28, 2)) as revenue,
+    cast(revenue_usd as decimal(28, 2)) as revenue_usd,
     lines_without_rate,
     case
         when is_known then row_number() over (order by is_known desc, units_sold desc, category asc)
@@ -814,7 +814,7 @@ select
     date,
     category,
     count(*) as sales_count,
-    cast(sum(revenue) as decimal(18, 6)) as revenue
+    cast(sum(revenue) as decimal(28, 6)) as revenue
 from sales
 group by date, category;
 
@@ -875,7 +875,7 @@ select
     id_country,
     country,
     continent,
-    cast(revenue as decimal(18, 2)) as revenue,
+    cast(revenue as decimal(28, 2)) as revenue,
     items,
     from_hundredths(quotient(10000 * millionths, sum(millionths) over ())) as revenue_pct,
     from_hundredths(quotient(10000 * items, sum(items) over ())) as items_pct
@@ -918,7 +918,7 @@ select
     country_a,
     id_country_b,
     country_b,
-    cast(combined_revenue as decimal(18, 2)) as combined_revenue,
+    cast(combined_revenue as decimal(28, 2)) as combined_revenue,
     sales_count,
     row_number() over (
         order by combined_revenue desc, country_a asc, country_b asc, id_country_a asc, id_country_b asc
@@ -979,8 +979,8 @@ counted as (
 select
     strftime(months.month_start, '%Y-%m') as month,
     coalesce(counted.repeat_buyers, 0) as repeat_buyers,
-    cast(coalesce(counted.week1_revenue, 0) as decimal(18, 2)) as week1_revenue,
-    cast(coalesce(counted.week2_revenue, 0) as decimal(18, 2)) as week2_revenue,
+    cast(coalesce(counted.week1_revenue, 0) as decimal(28, 2)) as week1_revenue,
+    cast(coalesce(counted.week2_revenue, 0) as decimal(28, 2)) as week2_revenue,
     from_hundredths(
         quotient(10000 * (counted.week2_millionths - counted.week1_millionths), counted.week1_millionths)
     ) as change_pct

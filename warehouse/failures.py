@@ -130,7 +130,7 @@ def _explain_node(node: NodeResult, settings: Settings) -> str:
     text = known_failure(node.message, settings)
     if text is None:
         text = _own_words(node.message)
-        if node.name not in text and not re.match(r"\S+\.(yml|csv|sql): ", text):
+        if node.name not in text and not _names_a_file(text):
             text = f"{node.kind} {node.name}: {text}"
     return f"error: {text}"
 
@@ -177,7 +177,7 @@ def _own_words(text: str) -> str:
     where = re.match(r"Compilation Error in (.+) \((.+)\)$", lines[0])
     while len(lines) > 1 and re.match(r"(Compilation|Runtime|Database|Parsing) Error", lines[0]):
         lines = lines[1:]
-    kept = [f"{where[2]}: {where[1]}:"] if where and not lines[0].startswith(where[2]) else []
+    kept = [f"{where[2]}: {where[1]}:"] if where and not _names_a_file(lines[0]) else []
     for line in lines:
         if line.startswith(("> in ", "> called by ", "compiled code at", "at org.", "at java.")):
             break
@@ -185,6 +185,11 @@ def _own_words(text: str) -> str:
     if any(line.startswith("Python model failed:") for line in kept):  # then a traceback of Python
         kept = [re.sub(r"^([a-z_]+\.)+", "", [line for line in kept if line][-1])]
     return " ".join(" ".join(kept).split())
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a message begins with the file that it is about."""
+    return re.match(r"\S+\.(yml|csv|sql|py): ", text) is not None
 
 
 def _explain_bad_bytes(settings: Settings) -> str:

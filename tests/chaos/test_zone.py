@@ -6,16 +6,11 @@ import os
 import secrets
 from pathlib import Path
 
-import pytest
-
 from tests.chaos.zone import Zone
 
 ROUNDS = 3  # the long form is in test_chaos.py
 
 
-# Not in `make test`: a file that is written in place twice within one tick of the file system
-# keeps its size and times, and its second content is not seen. The churner does that now and then.
-@pytest.mark.deep
 def test_a_landing_zone_equals_a_rebuild_after_builds_that_are_killed_while_files_change(
     tmp_path: Path,
 ) -> None:

@@ -379,12 +379,13 @@ class Churner:
     def _lines(self, feed: str, name: str, count: int) -> tuple[bytes, tuple[str, ...]]:
         """Lines of CSV or JSON; one of some is broken, and one has a line end within."""
         rows = [self._row(feed) for _ in range(count)]
-        lines = []
+        lines: list[str] = []
         for row in rows:
             kind = self.random.random()
             cells = [*row.values()]
             if ".jsonl" in name:
-                lines.append(json.dumps(row) if kind < 0.95 else f"no JSON {cells[1]}")
+                is_json = kind < 0.95 or not lines  # a file that begins otherwise is refused
+                lines.append(json.dumps(row) if is_json else f"no JSON {cells[1]}")
             elif kind < 0.9:
                 lines.append(",".join(cells))
             elif kind < 0.94:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.landing.loading import Compiled, Loading
-from warehouse.landing.files import FEW_BLOCKS
+from warehouse.landing.files import FEW_BLOCKS, Contract, Found, Scan, find_files, scan
 
 HEADER = "order_id,product_id,quantity,ordered_at\n"
 PRODUCTS_HEADER = "product_id,name,category,price,inventory_count\n"
@@ -267,6 +270,53 @@ def test_other_content_of_the_same_size_and_time_is_loaded(
     found = loading.rows("cast(price as varchar)")
     loading.close()
     assert found == [("2.00",)]
+
+
+def test_no_file_is_opened_within_one_step_of_the_clock_after_it_was_found(
+    compiled: dict[str, Compiled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two changes within one step leave one status, so the second must be before the reading."""
+    folder = tmp_path / "products"
+    folder.mkdir()
+    for name in ("a.csv", "b.jsonl"):
+        (folder / name).write_text(PRODUCTS_HEADER)
+    found_at: list[float] = []
+    waited: list[float] = []
+
+    def find_and_note(folder: Path) -> list[Found]:
+        found = find_files(folder)
+        found_at.append(time.monotonic())
+        return found
+
+    def note_and_scan(found: Found, contract: Contract) -> Scan:
+        waited.append(time.monotonic() - found_at[-1])
+        return scan(found, contract)
+
+    monkeypatch.setattr("warehouse.landing.load.find_files", find_and_note)
+    monkeypatch.setattr("warehouse.landing.load.scan", note_and_scan)
+    monkeypatch.setattr("warehouse.landing.files.TICK", 0.5)
+    loading = Loading(compiled["products"], folder)
+    loading.load()
+    assert len(waited) == 2
+    assert min(waited) >= 0.5
+    loading.load()  # what is known is not opened, and nothing waits
+    loading.close()
+    assert len(waited) == 2
+
+
+def test_where_times_are_whole_seconds_a_change_shows_after_two(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x")
+    real = path.stat()
+    for changed_ns, tick in ((1_700_000_000_000_000_000, 2), (1_700_000_000_123_000_000, 0.02)):
+        status = SimpleNamespace(
+            st_ctime_ns=changed_ns,
+            st_mtime_ns=changed_ns,
+            st_ino=real.st_ino,
+            st_dev=real.st_dev,
+            st_size=real.st_size,
+        )
+        assert Found.of("a.csv", path, cast("os.stat_result", status)).tick == tick
 
 
 @pytest.mark.parametrize("change", ["copied back", "another mode", "a log without identities"])

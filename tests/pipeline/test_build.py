@@ -177,7 +177,9 @@ def test_a_failing_unit_test_stops_its_model_and_is_named(second: Project) -> No
 
 def test_a_failing_data_test_fails_the_build_and_is_named(second: Project) -> None:
     break_daily_sales(second)
-    outcome = second.build("--select", "daily_sales", DBT_EXCLUDE_RESOURCE_TYPES="unit_test")
+    outcome = second.build(
+        "--select", "daily_sales", "customer_lifetime_value", DBT_EXCLUDE_RESOURCE_TYPES="unit_test"
+    )
     assert outcome.exit_code == 1
     named = [line for line in outcome.lines if line.startswith("failed: test ")]
     assert any("daily_sales_add_up_to_the_feeds" in line for line in named)

@@ -105,7 +105,7 @@ def test_the_first_page_says_what_this_is(documented: tuple[Project, Outcome], s
     assert f"Models {models}, of which {marts} are marts; 11 feeds" in text
     tests, unit_tests = kinds.count("test"), len(manifest["unit_tests"])
     assert f"{tests} data tests and {unit_tests} unit tests" in text
-    assert f"{newest.version}, {catalog['rows']:,} rows" in text
+    assert f"{newest.version}, contains the sample, {catalog['rows']:,} rows" in text
     assert "daily_sales date 731 /api/v1/daily_sales" in text
 
 

@@ -35,6 +35,9 @@ FEW_BLOCKS = 64  # of a file for which numpy is not worth its import
 HEADER_LIMIT = 1 << 16  # bytes of the first line
 LARGEST_RATIO = 200  # of the bytes of a gzip file and its content; tables have 5 to 50
 UNPACKED_FREELY = 16 << 20  # bytes; content that is no larger may have any ratio
+# The steps of a file system's clock, in seconds, at most. Those of Linux are 10 ms or less; where
+# times are whole seconds, they may be even ones only.
+TICK, COARSE_TICK = 0.02, 2.0
 LINES_LOOKED_AT = 100  # to tell the delimiter, and whether there is a header; within the same bytes
 # What the macro clean_cell() takes from the ends of a cell, without tabs and line ends; by byte, of
 # which two make a no-break space.
@@ -158,6 +161,15 @@ class Found:
         """A file of this status."""
         identity = f"{status.st_ctime_ns} {status.st_ino} {status.st_dev}"
         return cls(name, path, status.st_size, status.st_mtime_ns, identity, fault)
+
+    @property
+    def tick(self) -> float:
+        """Seconds after which a change of the file shows in its identity.
+
+        A file that is written twice within one step of the clock looks the same after both.
+        """
+        has_whole_seconds = int(self.identity.split()[0]) % 1_000_000_000 == 0
+        return COARSE_TICK if has_whole_seconds else TICK
 
     def is_as_found(self) -> bool:
         """Whether the file is still the one that was found."""

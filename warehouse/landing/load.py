@@ -197,9 +197,10 @@ class FeedLoad(ABC):
         """
         request = self._request
         found = find_files(self._folder)
+        found_at = time.monotonic()
         self._make_tables({self._name(file) for file in found})
         self._known = {entry.file: entry for entry in self._read_log()}
-        present = self._look(found)
+        present = self._look(found, found_at)
         seed = self._seed_hash() if has_sample or request.is_reference else None
         # A landed copy of the sample file would count its rows twice.
         copies: dict[str, str] = {}
@@ -242,11 +243,17 @@ class FeedLoad(ABC):
     def _name(self, found: Found) -> str:
         return f"landing/{self._request.feed}/{found.name}"
 
-    def _look(self, found: Sequence[Found]) -> list[Present]:
-        """The files as they are, each scanned unless the log knows it as it is."""
+    def _look(self, found: Sequence[Found], found_at: float) -> list[Present]:
+        """The files as they are, each scanned unless the log knows it as it is.
+
+        None is opened before its file system's clock has gone on since it was found, by
+        `time.monotonic()`: whatever is written into it from then on shows in its identity.
+        """
         files = [File(self._name(file), file) for file in found]
         self._files = {file.name: file for file in files}
         new = [file for file in files if not self._is_unchanged(file)]
+        opens_at = found_at + max((file.found.tick for file in new), default=0)
+        time.sleep(max(0, opens_at - time.monotonic()))
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(self._scan, new))
         present = []
