@@ -11,14 +11,17 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.landing.loading import Compiled, Loading
 from tests.landing.test_fuzz import SEED
-from warehouse.landing.files import Column, Contract, Found, RefusedError, scan
+from warehouse.landing.files import Column, Contract, Found, RefusedError, Scan, scan
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = Contract("things", (Column("id", required=True), Column("name"), Column("day")))
@@ -27,8 +30,8 @@ SECONDS = 20  # for one file, on a busy machine
 MEGABYTES = 600  # more than before the first file
 
 
-def whole_files() -> list[bytes]:
-    """Files of many encodings."""
+def whole_files(other_names: Mapping[str, str] = MappingProxyType({})) -> list[bytes]:
+    """Files of many encodings, with some columns called otherwise."""
     numbers = range(ROWS)
     table = pa.table(
         {
@@ -39,7 +42,9 @@ def whole_files() -> list[bytes]:
             "long": ["x" * (number % 50) for number in numbers],
         }
     )
+    table = table.rename_columns([other_names.get(name, name) for name in table.column_names])
     delta = {"id": "DELTA_BINARY_PACKED", "name": "DELTA_BYTE_ARRAY", "ratio": "BYTE_STREAM_SPLIT"}
+    delta = {other_names.get(name, name): encoding for name, encoding in delta.items()}
     files = []
     for options in (
         {"compression": "snappy"},
@@ -123,6 +128,41 @@ def hold_that_no_reader_dies(folder: Path, first: int, count: int) -> None:
 
 def test_no_damaged_parquet_file_stops_a_reader_or_gives_other_rows(tmp_path: Path) -> None:
     hold_that_no_reader_dies(tmp_path, 0, 250)
+
+
+def test_a_file_that_is_damaged_after_the_first_look_is_refused_and_the_others_load(
+    compiled: dict[str, Compiled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is written in place during a build: DuckDB reads it a second time."""
+    folder = tmp_path / "products"
+    folder.mkdir()
+    (folder / "good.csv").write_text("product_id,name,category,price\nP1,Mug,K,1\n")
+    file = folder / "damaged.parquet"
+    wholes = whole_files({"id": "product_id", "day": "category", "ratio": "price"})
+    chance = random.Random(SEED)  # noqa: S311 - no secret
+
+    def scan_and_damage(found: Found, contract: Contract) -> Scan:
+        scanned = scan(found, contract)
+        if found.name == file.name:
+            file.write_bytes(damaged(whole, chance))
+        return scanned
+
+    monkeypatch.setattr("warehouse.landing.load.scan", scan_and_damage)
+    monkeypatch.setattr(Found, "is_as_found", lambda _: True)  # what it says comes too late here
+    loading = Loading(compiled["products"], folder)
+    outcomes: Counter[str] = Counter()
+    for number in range(150):
+        whole = chance.choice(wholes)
+        file.write_bytes(whole)
+        warnings = loading.load()
+        rows = loading.rows("product_id")
+        assert ("P1",) in rows
+        assert len(rows) in (1, 1 + ROWS), number
+        refused = [warning for warning in warnings if "damaged.parquet is refused: it " in warning]
+        assert len(refused) == (len(rows) == 1), (number, warnings)
+        outcomes.update(["refused" if refused else "read"])
+    loading.close()
+    assert min(outcomes["refused"], outcomes["read"]) > 20, outcomes
 
 
 @pytest.mark.deep

@@ -120,7 +120,17 @@ def look_into_logs(connection: duckdb.DuckDBPyConnection, logs: Sequence[str]) -
 
 
 class _DuckDBLoad(FeedLoad):
-    _FAULTS = (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException)
+    # A damaged file makes DuckDB raise nearly anything; RuntimeError where it has no name for it.
+    _FAULTS = (duckdb.Error, RuntimeError)
+    _NOT_OF_A_FILE = (
+        duckdb.OutOfMemoryException,
+        duckdb.FatalException,
+        duckdb.InterruptException,
+        duckdb.ConnectionException,
+        duckdb.TransactionException,
+        duckdb.ParserException,
+        duckdb.CatalogException,
+    )
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, request: Request, folder: Path, words: Words

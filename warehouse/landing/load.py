@@ -143,6 +143,8 @@ class Words:
 class File:
     """A file at hand: its name in the log, as found, as scanned, or why it cannot be loaded.
 
+    Its fault is what the engine's own reader said of it.
+
     A file that is put off may be a good one in the next build: it changed while it was read, or the
     system does not let it be read. What was loaded of it before stays until then.
     """
@@ -150,6 +152,7 @@ class File:
     name: str
     found: Found
     scan: Scan | None = None
+    fault: str | None = None
     failure: str | None = None
     put_off: str | None = None
 
@@ -173,8 +176,9 @@ class FeedLoad(ABC):
         words: for what people should know.
     """
 
-    # What the engine raises when a file is not what it seemed.
+    # What the engine raises when a file is not what it seemed, but for what is no file's matter.
     _FAULTS: tuple[type[Exception], ...] = ()
+    _NOT_OF_A_FILE: tuple[type[Exception], ...] = ()
 
     def __init__(self, request: Request, folder: Path, words: Words) -> None:
         """Look at nothing yet."""
@@ -297,8 +301,7 @@ class FeedLoad(ABC):
         elif isinstance(error, OSError) and error.strerror:
             file.put_off = error.strerror
         else:
-            said = " ".join(str(error).split())[:200]
-            file.put_off = f"{type(error).__name__}: {said}"
+            file.put_off = f"{type(error).__name__}: {_in_short(error)}"
 
     def _touched(self) -> Iterator[File]:
         """Files that are not those that the log knows, but of the same content."""
@@ -373,8 +376,11 @@ class FeedLoad(ABC):
         group = [file for file in group if not self._changed(file)]
         try:
             return self._load_fast(group, replaced) if group else []
-        except self._FAULTS:
+        except self._FAULTS as error:
+            if isinstance(error, self._NOT_OF_A_FILE):
+                raise
             if len(group) == 1:
+                group[0].fault = _in_short(error)
                 return [file for file in group if not self._changed(file)]
         half = len(group) // 2  # find out which one it is
         return [
@@ -398,7 +404,8 @@ class FeedLoad(ABC):
     def _read_with_care(self, file: File, store: Store, replaced: set[str]) -> Entry:
         assert file.scan is not None  # noqa: S101 - what is to be loaded was scanned
         if file.scan.layout.kind == "parquet":
-            raise RefusedError("cannot be read as Parquet; copy it again")
+            said = f". {file.fault}" if file.fault else ""
+            raise RefusedError(f"cannot be read as Parquet; copy it again{said}")
         file_id = self._take_ids(1)
         read = 0
         tally = Tally()
@@ -700,6 +707,10 @@ def _some_at_a_time(files: Sequence[File]) -> Iterator[Sequence[File]]:
         size += file.found.size
     if group:
         yield group
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _listed(names: Sequence[str]) -> str:
