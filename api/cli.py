@@ -243,7 +243,6 @@ def prune(keep: int) -> None:
 def list_builds() -> None:
     """List the last builds, newest first, also those that published nothing, and why."""
     history: BuildHistory = current_app.extensions["build_history"]
-    folder = PublishedFolder(_settings().published)
     with _errors():
         runs = history.runs(SHOWN_RUNS)
     if not runs:
@@ -260,17 +259,17 @@ def list_builds() -> None:
                 _number(run.rows),
                 _number(run.rows_rejected),
                 _tests(run),
-                _version_or_why(folder, run),
+                _version_or_why(run),
             )
             for run in runs
         ],
     )
 
 
-def _version_or_why(folder: PublishedFolder, run: BuildRun) -> str:
+def _version_or_why(run: BuildRun) -> str:
     if run.version is None:
         return _one_line(run.reason or "", 100)
-    return run.version + (", contains the sample" if folder.contains_sample(run.version) else "")
+    return run.version + (", contains the sample" if run.contains_sample else "")
 
 
 def _tests(run: BuildRun) -> str:

@@ -324,6 +324,7 @@ def records_as_bytes(
     import pyarrow
 
     types = {
+        "BOOLEAN": pyarrow.bool_(),
         "VARCHAR": pyarrow.string(),
         "BIGINT": pyarrow.int64(),
         "DATE": pyarrow.date32(),
@@ -338,6 +339,8 @@ def records_as_bytes(
 def _csv_text(value: Any) -> str | None:
     if value is None:
         return None
+    if isinstance(value, bool):
+        return str(value).lower()  # as DuckDB has it
     if isinstance(value, date):
         return _date_text(value)
     return format(value, "f") if isinstance(value, Decimal) else str(value)

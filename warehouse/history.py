@@ -40,6 +40,8 @@ class EndOfRun:
         tests_warned: data tests that warned.
         tests_failed: data tests and unit tests that failed.
         rows_rejected: rows of all feeds that no mart counts; None when they were not counted.
+        contains_sample: whether what it published was made with the sample; None when it published
+            none, or does not say.
     """
 
     outcome: str
@@ -51,6 +53,7 @@ class EndOfRun:
     tests_warned: int
     tests_failed: int
     rows_rejected: int | None
+    contains_sample: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class BuildRun:
         tests_warned: data tests.
         tests_failed: data tests and unit tests.
         rows_rejected: of all feeds.
+        contains_sample: of what it published.
     """
 
     run_id: str
@@ -84,6 +88,7 @@ class BuildRun:
     tests_warned: int | None = None
     tests_failed: int | None = None
     rows_rejected: int | None = None
+    contains_sample: bool | None = None
 
 
 class BuildHistory:
@@ -184,6 +189,7 @@ def _end(fields: Mapping[str, Any]) -> EndOfRun:
         tests_warned=_count(fields["tests_warned"]),
         tests_failed=_count(fields["tests_failed"]),
         rows_rejected=_count_or_none(fields["rows_rejected"]),
+        contains_sample=_flag_or_none(fields.get("contains_sample")),
     )
 
 
@@ -218,6 +224,12 @@ def _count(value: object) -> int:
         raise TypeError
     if not 0 <= value < _LARGEST:
         raise ValueError
+    return value
+
+
+def _flag_or_none(value: object) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError
     return value
 
 

@@ -239,6 +239,7 @@ class Publishing(ABC):
             tests_warned=statuses.count("warn"),
             tests_failed=statuses.count("fail") + statuses.count("error"),
             rows_rejected=self._rows_rejected,
+            contains_sample=self._has_sample if self._published else None,
         )
         self._record(lambda history: history.end(invocation_id, end, now))
 

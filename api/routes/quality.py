@@ -19,8 +19,9 @@ from api.auth import current_token, require
 from api.catalog import DEFAULT_LIMIT, Column
 from api.computed import Computed, rounded
 from api.formats import FORMATS, JSON, Format, for_excel, negotiate, only_json
-from api.quality import FEED_HEALTH, drift, read_quality
+from api.quality import FEED_HEALTH, LONGEST_TEXT, drift, read_quality
 from api.query import Parameters, read_limit
+from api.settings import shorten
 from api.snapshots import Snapshot, SnapshotStore
 from warehouse.history import BuildHistory, BuildRun
 
@@ -174,6 +175,7 @@ HISTORY_COLUMNS = tuple(
         ("tests_warned", "BIGINT", "Data tests that warned."),
         ("tests_failed", "BIGINT", "Data tests and unit tests that failed."),
         ("rows_rejected", "BIGINT", "Rows of all feeds that no mart counts."),
+        ("contains_sample", "BOOLEAN", "Whether that snapshot was made with the sample in it."),
     )
 )
 HISTORY_EXAMPLE = {
@@ -191,6 +193,7 @@ HISTORY_EXAMPLE = {
             "tests_warned": 0,
             "tests_failed": 1,
             "rows_rejected": 165,
+            "contains_sample": None,
         }
     ],
     "meta": {"next": None},
@@ -219,6 +222,7 @@ def _row(run: BuildRun) -> list[Any]:
     """A build as a row, in the order of the columns."""
     values = {
         **vars(run),
+        "reason": None if run.reason is None else shorten(run.reason, LONGEST_TEXT),
         "started_at": run.started_at.replace(tzinfo=None),  # as columns have it, UTC
         "seconds": None if run.seconds is None else rounded(Fraction(run.seconds)),
     }

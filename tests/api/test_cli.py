@@ -288,7 +288,9 @@ def test_the_history_lists_the_last_builds_newest_first_and_why_one_published_no
     version = "20261121T120000Z-1a2b3c4d"
     for number in range(20):
         history.start(str(number), "dbt build", noon + timedelta(minutes=number))
-    history.end("18", EndOfRun("published", version, None, 24.4, 70_937, 274, 1, 0, 165), noon)
+    history.end(
+        "18", EndOfRun("published", version, None, 24.4, 70_937, 274, 1, 0, 165, True), noon
+    )
     why = "the test\n" + "x" * 200
     history.end("17", EndOfRun("not published", None, why, 3.6, None, 9, 0, 2, None), noon)
     history.start("20", "dbt build --select a", noon + timedelta(minutes=20))
@@ -307,7 +309,15 @@ def test_the_history_lists_the_last_builds_newest_first_and_why_one_published_no
         *("dbt build --select a", "unfinished", "still running, or killed before its end"),
     ]
     assert cells[2][1:] == [
-        *("dbt build", "published", "24", "70,937", "165", "274 passed, 1 warned", version),
+        *(
+            "dbt build",
+            "published",
+            "24",
+            "70,937",
+            "165",
+            "274 passed, 1 warned",
+            f"{version}, contains the sample",
+        ),
     ]
     said = f"the test {'x' * 91}..."
     assert cells[3][1:] == ["dbt build", "not published", "4", "9 passed, 2 failed", said]

@@ -537,28 +537,33 @@ def test_a_build_is_in_the_history_at_once(tmp_path: Path) -> None:
 # --- The history ----------------------------------------------------------------------------------
 
 RUNS = [
-    ("a", EndOfRun("published", "20261121T120000Z-1a2b3c4d", None, 24.506, 70_937, 274, 1, 0, 165)),
+    (
+        "a",
+        EndOfRun(
+            *("published", "20261121T120000Z-1a2b3c4d", None, 24.506, 70_937, 274, 1, 0, 165, True)
+        ),
+    ),
     ("b", None),
     ("c", EndOfRun("not published", None, 'x "failed",\nand y', 2**-9, None, 200, 0, 1, None)),
 ]
 COLUMNS = (
     *("run_id", "started_at", "command", "outcome", "version", "reason", "seconds", "rows"),
-    *("tests_passed", "tests_warned", "tests_failed", "rows_rejected"),
+    *("tests_passed", "tests_warned", "tests_failed", "rows_rejected", "contains_sample"),
 )
 RUN_ROWS: list[Row] = [
     dict(zip(COLUMNS, values, strict=True))
     for values in (
         (
             *("c", datetime(2026, 11, 21, 12, 0, 2, 5), "dbt build", "not published", None),
-            *('x "failed",\nand y', Decimal("0.00"), None, 200, 0, 1, None),
+            *('x "failed",\nand y', Decimal("0.00"), None, 200, 0, 1, None, None),
         ),
         (
             *("b", datetime(2026, 11, 21, 12, 0, 1, 5), "dbt build", "unfinished", None),
-            *(WHY_UNFINISHED, None, None, None, None, None, None),
+            *(WHY_UNFINISHED, None, None, None, None, None, None, None),
         ),
         (
             *("a", datetime(2026, 11, 21, 12, 0, 0, 5), "dbt build", "published"),
-            *("20261121T120000Z-1a2b3c4d", None, Decimal("24.51"), 70_937, 274, 1, 0, 165),
+            *("20261121T120000Z-1a2b3c4d", None, Decimal("24.51"), 70_937, 274, 1, 0, 165, True),
         ),
     )
 ]
@@ -738,6 +743,7 @@ def test_a_real_build_tells_all_of_it(api: Api, built: Project) -> None:
     assert (run["outcome"], run["version"], run["rows"]) == (
         *("published", newest.version, catalog["rows"]),
     )
+    assert run["contains_sample"] is catalog["sample_data"] is True
     passed = tests["data_tests"]["passed"] + tests["unit_tests"]["passed"]
     assert (run["tests_passed"], run["tests_failed"]) == (passed, 0)
     rejected = api.rows("marts/feed_health")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import select
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,7 +186,14 @@ class Forge:
 
     def wait(self, build: Build) -> None:
         """Wait for the end of the command."""
-        build.exit_code = int(self._line())
+        try:
+            build.exit_code = int(self._line())
+        except AssertionError:
+            with suppress(ProcessLookupError):
+                os.kill(build.process, signal.SIGUSR1)
+                time.sleep(1)
+            print(build.output.read_text(errors="replace")[-5000:])
+            raise
         build.seconds = time.monotonic() - build.started
 
     def _line(self) -> str:

@@ -9,10 +9,12 @@ imports nothing of the project itself: its forks do, from the project's folder.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -55,6 +57,7 @@ def run(program: str, arguments: list[str], clock: list[float], output: str) -> 
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    faulthandler.register(signal.SIGUSR1)  # says where it hangs, when it takes too long
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a text
     if clock:
         step_clock(program, clock)

@@ -30,7 +30,7 @@ from warehouse.history import (
 from warehouse.published import PublishedFolder
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-GOOD = EndOfRun(PUBLISHED, "20261121T120000Z-1a2b3c4d", None, 24.5, 70_937, 274, 1, 0, 165)
+GOOD = EndOfRun(PUBLISHED, "20261121T120000Z-1a2b3c4d", None, 24.5, 70_937, 274, 1, 0, 165, True)
 BAD = EndOfRun(NOT_PUBLISHED, None, "grain_daily_sales_ failed", 21.25, None, 200, 0, 1, None)
 
 
@@ -62,6 +62,7 @@ def test_a_build_is_told_from_its_two_lines(history: BuildHistory, file: Path) -
         BuildRun(
             *("a", NOON, "dbt build", "published", "20261121T120000Z-1a2b3c4d", None),
             *(24.5, 70_937, 274, 1, 0, 165),
+            contains_sample=True,
         )
     ]
     assert [json.loads(line) for line in file.read_text().splitlines()] == [
@@ -73,7 +74,7 @@ def test_a_build_is_told_from_its_two_lines(history: BuildHistory, file: Path) -
             **{"event": "end", "run_id": "a", "at": "2026-11-21T12:00:25.000000Z"},
             **{"outcome": "published", "version": "20261121T120000Z-1a2b3c4d", "reason": None},
             **{"seconds": 24.5, "rows": 70_937, "tests_passed": 274, "tests_warned": 1},
-            **{"tests_failed": 0, "rows_rejected": 165},
+            **{"tests_failed": 0, "rows_rejected": 165, "contains_sample": True},
         },
     ]
 
@@ -162,6 +163,7 @@ END = (
         END.replace('"rows": 1', f'"rows": {2**63}'),
         END.replace('"rows": 1', f'"rows": 1{"0" * 5000}'),
         END.replace('"tests_failed": 1', '"tests_failed": null'),
+        END.replace('"tests_failed": 1', '"tests_failed": 1, "contains_sample": 1'),
     ],
 )
 def test_a_line_that_cannot_be_read_is_left_out(
