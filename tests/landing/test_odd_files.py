@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gzip
 import json
 import os
@@ -111,9 +112,9 @@ def put_a_pipe_there(file: Path, _new: bytes) -> None:
     os.mkfifo(file)
 
 
-# What of the loader is about to happen: nothing of the file was looked at, it was looked at, it was
-# read and does not count yet.
-MOMENTS = {"found": "_look", "looked at": "_make_room", "read": "_stored"}
+# What of the loader is about to happen: nothing of the file was looked at, it was looked at, the
+# engine opens it, it was read and does not count yet.
+MOMENTS = {"found": "_look", "looked at": "_make_room", "opened": "_insert", "read": "_stored"}
 CHANGES = [replace, append, overwrite, delete, put_a_pipe_there]
 
 
@@ -134,14 +135,16 @@ def test_a_file_that_changes_while_it_is_read_is_put_off_and_its_neighbours_load
     original = getattr(_DuckDBLoad, MOMENTS[moment])
     done: list[str] = []
 
-    def changing(self: _DuckDBLoad, *arguments: Any) -> Any:
-        if not done:
+    def changing(self: _DuckDBLoad, *arguments: Any, **options: Any) -> Any:
+        if not done and (moment != "opened" or file.name in arguments[0]):
             done.append(moment)
             change(file, new)
-        return original(self, *arguments)
+        return original(self, *arguments, **options)
 
     monkeypatch.setattr(_DuckDBLoad, MOMENTS[moment], changing)
+    faulthandler.dump_traceback_later(120, exit=True)  # for who waits at a pipe, and hears nothing
     warnings = zone.loading.load()
+    faulthandler.cancel_dump_traceback_later()
     assert done
     assert zone.products() == {"A", "Z"}
     assert any("products/odd." in text and "changed while it was read" in text for text in warnings)

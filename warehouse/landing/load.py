@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -43,6 +45,7 @@ CHUNK_ROWS = 50_000  # rows that are read with care before they go into the data
 GROUP_BYTES = 4 << 30  # of files that are loaded in one statement, or count together
 SHOWN = 20  # files that are named one by one in warnings
 SECONDS_BETWEEN_WORDS = 3.0  # of a load that takes long
+SECONDS_AT_A_PIPE = 0.1  # that a reader waits for its writer, at least
 
 # Takes rows and broken lines of the file of a number.
 Store = Callable[[int, Sequence[Row], Sequence[Broken]], None]
@@ -258,7 +261,7 @@ class FeedLoad(ABC):
         new = [file for file in files if not self._is_unchanged(file)]
         opens_at = found_at + max((file.found.tick for file in new), default=0)
         time.sleep(max(0, opens_at - time.monotonic()))
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(2) as pool, _freeing_readers_of_pipes(new):
             list(pool.map(self._scan, new))
         present = []
         for file in files:
@@ -375,7 +378,8 @@ class FeedLoad(ABC):
         """
         group = [file for file in group if not self._changed(file)]
         try:
-            return self._load_fast(group, replaced) if group else []
+            with _freeing_readers_of_pipes(group):
+                return self._load_fast(group, replaced) if group else []
         except self._FAULTS as error:
             if isinstance(error, self._NOT_OF_A_FILE):
                 raise
@@ -652,6 +656,37 @@ class FeedLoad(ABC):
     def _progress(self) -> float:
         """How much of a statement is done, in percent; -1 where the engine does not say."""
         return -1
+
+
+@contextmanager
+def _freeing_readers_of_pipes(files: Sequence[File]) -> Iterator[None]:
+    """Meanwhile, let nobody wait at a pipe that was put in the place of a file.
+
+    An engine opens files by name, and waits for whoever writes into a pipe; one that is opened for
+    writing and closed is an empty file to it.
+    """
+    ended = threading.Event()
+
+    def free(path: Path) -> None:
+        with suppress(OSError):  # it is gone, or nobody waits
+            if stat.S_ISFIFO(path.stat().st_mode):
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+    def follow() -> None:
+        took = 0.0
+        while not ended.wait(max(SECONDS_AT_A_PIPE, 20 * took)):
+            started = time.monotonic()
+            for file in files:
+                free(file.found.path)
+            took = time.monotonic() - started
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _put_off(file: File) -> str | None:
