@@ -32,11 +32,11 @@ ALONE = {"DBT_INDIRECT_SELECTION": "cautious", "DBT_EXCLUDE_RESOURCE_TYPES": "un
 
 
 def own_environment() -> dict[str, str]:
-    """The variables of this process without settings of dbt, of the warehouse and of pytest."""
+    """The variables of this process without settings of dbt, the warehouse, pytest and make."""
     return {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_"))
+        if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_", "MAKE", "MFLAGS", "ARGS"))
     }
 
 

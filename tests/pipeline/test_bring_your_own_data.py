@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shlex
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import ROOT, Project
+from tests.support import ROOT, Project, own_environment
 from warehouse.landing.files import find_files
 
 PAGE = ROOT / "docs/bring-your-own-data.md"
@@ -197,11 +196,7 @@ def run(project: Project, commands: str) -> str:
     done = subprocess.run(
         ["bash", "-eu", "-c", commands],
         cwd=project.folder,
-        env={
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("DBT_", "WAREHOUSE_", "PYTEST_", "MAKE"))
-        },
+        env=own_environment(),
         capture_output=True,
         text=True,
         timeout=600,
