@@ -424,7 +424,8 @@ MODELS = {
     """,
     "marts/shop/empty_sales.sql": "select product, units from {{ ref('sales') }} where false",
     "marts/shop/feed_health.sql": (
-        "select 'sales' as feed, cast({{ var('rejected') }} as bigint) as rows_rejected"
+        "select 'sales' as feed, cast(1 as bigint) as files, false as has_sample, "
+        "cast({{ var('rejected') }} as bigint) as rows_rejected"
     ),
     "quality/checked.py": """
 import pyarrow as pa
@@ -461,7 +462,11 @@ models:
     columns: [{name: product, data_type: string}, {name: units, data_type: bigint}]
   - name: feed_health
     config: {meta: {grain: [feed], totals: [rows_rejected], api: {scope: quality}}}
-    columns: [{name: feed, data_type: string}, {name: rows_rejected, data_type: bigint}]
+    columns:
+      - {name: feed, data_type: string}
+      - {name: files, data_type: bigint}
+      - {name: has_sample, data_type: boolean}
+      - {name: rows_rejected, data_type: bigint}
   - name: checked
     config: {contract: {enforced: false}, meta: {grain: [name], api: {scope: quality}}}
     columns:
