@@ -129,9 +129,10 @@ class Project:
             names = [column[0] for column in cursor.description or ()]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def manifest(self) -> dict[str, Any]:
-        """What dbt parsed."""
-        manifest: dict[str, Any] = json.loads((self.folder / "target/manifest.json").read_text())
+    def manifest(self, target: str = "target") -> dict[str, Any]:
+        """What dbt parsed, from the folder that it writes into."""
+        file = self.folder / target / "manifest.json"
+        manifest: dict[str, Any] = json.loads(file.read_text())
         return manifest
 
     def write_seed(self, path: str, content: str | bytes) -> None:

@@ -562,8 +562,7 @@ def test_a_green_build_publishes_one_file_for_each_mart(tiny: Tiny) -> None:
         *(f"{mart}.parquet" for mart in MARTS),
         CATALOG,
     }
-    modes = {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
-    assert modes == {stat.S_IMODE(tiny.published.path.joinpath("log.jsonl").stat().st_mode)}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o440}
     assert tiny.left() == []
     history = (tiny.published.path / "build_history.jsonl").read_text().splitlines()
     end = json.loads(history[1])
@@ -615,7 +614,12 @@ def test_a_mart_of_the_same_rows_keeps_its_file(tiny: Tiny) -> None:
     assert after != before
     tiny.published.verify(after)
     old, new = tiny.folder_of(before), tiny.folder_of(after)
-    kept = {mart for mart in MARTS if (new / f"{mart}.parquet").samefile(old / f"{mart}.parquet")}
+    files = [(folder / f"{mart}.parquet" for folder in (old, new)) for mart in MARTS]
+    kept = {
+        mart
+        for mart, (one, other) in zip(MARTS, files, strict=True)
+        if one.read_bytes() == other.read_bytes()
+    }
     assert kept == set(MARTS) - {"feed_health"}
     assert tiny.left() == []
 
@@ -638,10 +642,12 @@ of_spark.take = take_and_change
 """
 
 CHANGED = {
-    "select feed, rows_rejected + 1 as rows_rejected": "holds other values than the mart",
-    "select feed || '' as feed, null::bigint as rows_rejected": "holds other values than the mart",
-    "select feed, rows_rejected::int as rows_rejected": "has other types: rows_rejected is BIGINT",
-    "select unnest([feed, feed]) as feed, rows_rejected": "holds 2 rows, publication.sql counts 1",
+    "select * replace (rows_rejected + 1 as rows_rejected)": "holds other values than the mart",
+    "select * replace (null::bigint as rows_rejected)": "holds other values than the mart",
+    "select * replace (rows_rejected::int as rows_rejected)": (
+        "has other types: rows_rejected is BIGINT"
+    ),
+    "select * replace (unnest([feed, feed]) as feed)": "holds 2 rows, publication.sql counts 1",
 }
 
 
