@@ -304,7 +304,7 @@ class FeedLoad(ABC):
         elif isinstance(error, OSError) and error.strerror:
             file.put_off = error.strerror
         else:
-            file.put_off = f"{type(error).__name__}: {_in_short(error)}"
+            file.put_off = f"{type(error).__name__}: {_in_short(error, file.found)}"
 
     def _touched(self) -> Iterator[File]:
         """Files that are not those that the log knows, but of the same content."""
@@ -384,7 +384,7 @@ class FeedLoad(ABC):
             if isinstance(error, self._NOT_OF_A_FILE):
                 raise
             if len(group) == 1:
-                group[0].fault = _in_short(error)
+                group[0].fault = _in_short(error, group[0].found)
                 return [file for file in group if not self._changed(file)]
         half = len(group) // 2  # find out which one it is
         return [
@@ -744,8 +744,10 @@ def _some_at_a_time(files: Sequence[File]) -> Iterator[Sequence[File]]:
         yield group
 
 
-def _in_short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _in_short(error: Exception, found: Found) -> str:
+    """What an engine said of a file, without the query, and where the file is on this machine."""
+    said, _, _query = str(error).partition("\n\nLINE ")
+    return " ".join(said.split()).replace(str(found.path), found.name)[:200]
 
 
 def _listed(names: Sequence[str]) -> str:
