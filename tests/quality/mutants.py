@@ -56,7 +56,7 @@ class Caught:
     expectations: list[str] = field(default_factory=list)
 
 
-def times_ten(mart: str, column: str, type_: str = "decimal(18, 2)") -> Mutant:
+def times_ten(mart: str, column: str, type_: str = "decimal(28, 2)") -> Mutant:
     """A number that is ten times as large."""
     return Mutant(
         mart,
@@ -141,7 +141,7 @@ MUTANTS: tuple[Mutant, ...] = (
     times_ten("order_kpis", "average_ticket"),
     times_ten("order_kpis", "top_product_units", "bigint"),
     swapped("order_kpis", "top_product", "fastest_growing_product"),
-    times_ten("sales_by_category_daily", "revenue", "decimal(18, 6)"),
+    times_ten("sales_by_category_daily", "revenue", "decimal(28, 6)"),
     dropped("sales_by_category_daily", DAY, "a day dropped"),
     null_share("sales_by_category_daily", "category", "date, category"),
     lost_third("sales_by_category_daily", "date, category"),
