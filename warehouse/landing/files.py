@@ -276,6 +276,12 @@ def find_files(folder: Path) -> list[Found]:
     return found
 
 
+def in_short(error: Exception, found: Found) -> str:
+    """What was said of a file, without the query, and where the file is on this machine."""
+    said, _, _query = str(error).partition("\n\nLINE ")
+    return " ".join(said.replace(str(found.path), found.name).split())[:200]
+
+
 def readable(name: str) -> str:
     r"""A file's name as text, also where its bytes are no UTF-8: these become `\xe9` and so on.
 
@@ -943,7 +949,7 @@ def _scan_parquet(found: Found, contract: Contract) -> Scan:
                 _refuse_nanoseconds(found.path, column.title)
     # Of pyarrow, too, whose errors are these; the file can be read, as the hash shows.
     except (duckdb.Error, OSError, ValueError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).replace(str(found.path), found.name).split())[:200]
+        reason = in_short(error, found)
         raise RefusedError(f"cannot be read as Parquet; copy it again. {reason}") from None
     return Scan(digest, layout, rows=counted, notes=notes)
 

@@ -31,6 +31,7 @@ from warehouse.landing.files import (
     Scan,
     column_notes,
     find_files,
+    in_short,
     open_file,
     scan,
 )
@@ -259,10 +260,11 @@ class FeedLoad(ABC):
         files = [File(self._name(file), file) for file in found]
         self._files = {file.name: file for file in files}
         new = [file for file in files if not self._is_unchanged(file)]
-        opens_at = found_at + max((file.found.tick for file in new), default=0)
-        time.sleep(max(0, opens_at - time.monotonic()))
-        with ThreadPoolExecutor(2) as pool, _freeing_readers_of_pipes(new):
-            list(pool.map(self._scan, new))
+        if new:
+            opens_at = found_at + max(file.found.tick for file in new)
+            time.sleep(max(0, opens_at - time.monotonic()))
+            with ThreadPoolExecutor(2) as pool, _freeing_readers_of_pipes(new):
+                list(pool.map(self._scan, new))
         present = []
         for file in files:
             known = self._known.get(file.name)
@@ -304,7 +306,7 @@ class FeedLoad(ABC):
         elif isinstance(error, OSError) and error.strerror:
             file.put_off = error.strerror
         else:
-            file.put_off = f"{type(error).__name__}: {_in_short(error, file.found)}"
+            file.put_off = f"{type(error).__name__}: {in_short(error, file.found)}"
 
     def _touched(self) -> Iterator[File]:
         """Files that are not those that the log knows, but of the same content."""
@@ -377,14 +379,16 @@ class FeedLoad(ABC):
             What is left, to be loaded with care.
         """
         group = [file for file in group if not self._changed(file)]
+        if not group:
+            return []
         try:
             with _freeing_readers_of_pipes(group):
-                return self._load_fast(group, replaced) if group else []
+                return self._load_fast(group, replaced)
         except self._FAULTS as error:
             if isinstance(error, self._NOT_OF_A_FILE):
                 raise
             if len(group) == 1:
-                group[0].fault = _in_short(error, group[0].found)
+                group[0].fault = in_short(error, group[0].found)
                 return [file for file in group if not self._changed(file)]
         half = len(group) // 2  # find out which one it is
         return [
@@ -564,28 +568,20 @@ class FeedLoad(ABC):
                 "sample out"
             )
 
-    @contextmanager
-    def _words_while_it_takes_long(self, size: int) -> Iterator[None]:
+    def _words_while_it_takes_long(self, size: int) -> AbstractContextManager[None]:
         """Say now and then how far the load is."""
-        ended = threading.Event()
         started = time.monotonic()
 
-        def follow() -> None:
-            while not ended.wait(SECONDS_BETWEEN_WORDS):
-                done = self._progress()
-                share = f", {done:.0f} % of this step" if 0 < done <= 100 else ""
-                self._words.tell(
-                    f"Loading {self._request.feed}: {size / 1e6:,.0f} MB{share}, "
-                    f"{time.monotonic() - started:.0f} s"
-                )
+        def tell() -> float:
+            done = self._progress()
+            share = f", {done:.0f} % of this step" if 0 < done <= 100 else ""
+            self._words.tell(
+                f"Loading {self._request.feed}: {size / 1e6:,.0f} MB{share}, "
+                f"{time.monotonic() - started:.0f} s"
+            )
+            return SECONDS_BETWEEN_WORDS
 
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return _meanwhile(tell, SECONDS_BETWEEN_WORDS)
 
     # ------------------------------------------------------------ what the engine does
 
@@ -659,26 +655,14 @@ class FeedLoad(ABC):
 
 
 @contextmanager
-def _freeing_readers_of_pipes(files: Sequence[File]) -> Iterator[None]:
-    """Meanwhile, let nobody wait at a pipe that was put in the place of a file.
-
-    An engine opens files by name, and waits for whoever writes into a pipe; one that is opened for
-    writing and closed is an empty file to it.
-    """
+def _meanwhile(act: Callable[[], float], seconds: float) -> Iterator[None]:
+    """Act in a thread, first after these seconds, then after those that each act gives."""
     ended = threading.Event()
 
-    def free(path: Path) -> None:
-        with suppress(OSError):  # it is gone, or nobody waits
-            if stat.S_ISFIFO(path.stat().st_mode):
-                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-
     def follow() -> None:
-        took = 0.0
-        while not ended.wait(max(SECONDS_AT_A_PIPE, 20 * took)):
-            started = time.monotonic()
-            for file in files:
-                free(file.found.path)
-            took = time.monotonic() - started
+        pause = seconds
+        while not ended.wait(pause):
+            pause = act()
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -687,6 +671,24 @@ def _freeing_readers_of_pipes(files: Sequence[File]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _freeing_readers_of_pipes(files: Sequence[File]) -> AbstractContextManager[None]:
+    """Meanwhile, let nobody wait at a pipe that was put in the place of a file.
+
+    An engine opens files by name, and waits for whoever writes into a pipe; one that is opened for
+    writing and closed is an empty file to it.
+    """
+
+    def free() -> float:
+        started = time.monotonic()
+        for file in files:
+            with suppress(OSError):  # it is gone, or nobody waits
+                if stat.S_ISFIFO(file.found.path.stat().st_mode):
+                    os.close(os.open(file.found.path, os.O_WRONLY | os.O_NONBLOCK))
+        return max(SECONDS_AT_A_PIPE, 20 * (time.monotonic() - started))
+
+    return _meanwhile(free, SECONDS_AT_A_PIPE)
 
 
 def _put_off(file: File) -> str | None:
@@ -742,12 +744,6 @@ def _some_at_a_time(files: Sequence[File]) -> Iterator[Sequence[File]]:
         size += file.found.size
     if group:
         yield group
-
-
-def _in_short(error: Exception, found: Found) -> str:
-    """What an engine said of a file, without the query, and where the file is on this machine."""
-    said, _, _query = str(error).partition("\n\nLINE ")
-    return " ".join(said.split()).replace(str(found.path), found.name)[:200]
 
 
 def _listed(names: Sequence[str]) -> str:
